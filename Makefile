@@ -1,0 +1,61 @@
+# Tidewire: `make help` says what there is. Each target makes what it needs first.
+#
+# One environment, .venv, holds the package (editable) and its tools, as pinned in requirements.lock.
+# The compiled form is built into build/compiled and is what runs; TIDEWIRE_PURE=1 runs src/ as it lies.
+
+PYTHON ?= python3
+ARGS ?=
+
+BIN := .venv/bin
+
+.PHONY: help run test check bench build format lock clean
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+run: build ## Start the broker; ARGS="--port 18883" passes flags on
+	@$(BIN)/tidewire serve $(ARGS)
+
+test: build ## Run the tests on the compiled form, then on the pure one, with its coverage
+	@if [ "$(TIDEWIRE_PURE)" != 1 ] && [ -d build/compiled ]; \
+	then TIDEWIRE_PURE=0 $(BIN)/pytest $(ARGS); \
+	else echo "tidewire: no compiled form here; testing the pure one only"; fi
+	@TIDEWIRE_PURE=1 $(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage report
+
+check: .venv/made ## Hold the sources to style, types and layers
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@TIDEWIRE_PURE=1 $(BIN)/lint-imports --no-logo
+
+bench: build ## Measure Tidewire beside the brokers that are installed here
+	@PYTHONPATH=build/compiled:. $(BIN)/python -P -m benchmarks $(ARGS)
+
+build: .venv/made ## Build the compiled form, if its sources changed
+	@$(BIN)/python tools/build.py
+
+format: .venv/made ## Rewrite the sources in the one format
+	@$(BIN)/ruff check --fix --exit-zero
+	@$(BIN)/ruff format
+
+lock: ## Pin the newest versions that fit pyproject.toml in requirements.lock
+	@$(PYTHON) -m venv --clear build/for-lock
+	@build/for-lock/bin/pip install -q --upgrade setuptools
+	@TIDEWIRE_PURE=1 build/for-lock/bin/pip install -q --no-build-isolation -e '.[dev]'
+	@build/for-lock/bin/pip freeze --all --exclude-editable --exclude pip > requirements.lock
+
+clean: ## Remove all that make made
+	rm -rf .venv build dist src/*.egg-info .coverage .hypothesis .*_cache
+	find src -name '*.so' -o -name _compiled_from.json | xargs rm -f
+	find src tests tools -name __pycache__ | xargs rm -rf
+
+.venv/made: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo 'tidewire: needs Python 3.11 or newer; name one: make PYTHON=python3.12 …'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	{ echo 'tidewire: this Python cannot make an environment; on Debian: apt install python3-venv'; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install -q --disable-pip-version-check -r requirements.lock
+	@TIDEWIRE_PURE=1 $(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,3 @@
+"""Tidewire: MQTT for Python, whole."""
+
+__version__ = "0.1.0"

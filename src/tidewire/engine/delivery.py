@@ -1,0 +1,290 @@
+"""Quality of service (section 4.3, 4.4, 4.6): one side's messages on their way, for broker and client alike.
+
+Outgoing QoS 1 and 2 messages take a packet identifier when they are sent, stay in `inflight` until the peer has
+acknowledged them, and are sent again, in order, on the next connection. What the window or the socket does not take
+waits in `queue`. Incoming QoS 2 identifiers stand in `received` from PUBLISH to PUBREL.
+
+| state of an outgoing message | it is in | it leaves on |
+|---|---|---|
+| waiting | queue | room in the window: PUBLISH is sent |
+| PUBLISH sent (QoS 1) | inflight | PUBACK |
+| PUBLISH sent (QoS 2) | inflight | PUBREC: PUBREL is sent; a PUBREC of 0x80 or above ends it |
+| PUBREL sent | inflight, as RELEASED | PUBCOMP |
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from tidewire.engine.ledger import EXPIRED, QUEUE_FULL, SLOW_CONSUMER, TOO_LARGE
+from tidewire.engine.limits import Limits
+from tidewire.engine.link import Link
+from tidewire.engine.message import IDENTIFIERS, Message
+from tidewire.engine.timers import Timed
+from tidewire.wire.errors import ProtocolError
+
+RELEASED: Final = Message(b"", b"", 2, False)
+"""Stands in `inflight` for a message whose PUBREL was sent: the message itself is the peer's now [MQTT-4.3.3-6]."""
+
+_PUBREL: Final = b"\x62\x02"
+_PUBREL_NOT_FOUND: Final = b"\x62\x03"
+
+
+class Delivery(Timed):
+    """The delivery state of one session; it outlives its link."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__()
+        self.limits = limits
+        self.link: Link | None = None
+        self.window = limits.inflight_maximum
+        """Messages that may be in flight: our limit or the peer's Receive Maximum, whichever is less (4.9)."""
+        self.inflight: dict[int, Message] | None = None
+        self.queue: deque[Message] | None = None
+        self.queue_bytes = 0
+        self.received: set[int] | None = None
+        self._resend: deque[int] | None = None
+        self._last_identifier = 0
+
+    def dropped(self, message: Message, reason: int, now: float) -> None:
+        """A message will not reach the peer; `reason` is one of `engine.ledger`."""
+
+    def settled(self, message: Message) -> None:
+        """The peer has acknowledged a message."""
+
+    def send(self, message: Message, now: float) -> bool:
+        """Send a message, or keep it for later. False: it was dropped (`dropped` was told), or there is nobody to take QoS 0."""
+        link = self.link
+        if message.qos == 0:
+            return link is not None and self._send_at_most_once(link, message, now)
+        if link is not None and not link.blocked and self.queue is None and self._resend is None:
+            inflight = self.inflight
+            if inflight is None:
+                inflight = self.inflight = {}
+            if len(inflight) < self.window:
+                return self._transmit(link, inflight, message, now)
+        return self._enqueue(message, now)
+
+    def acknowledge(self, identifier: int, now: float) -> None:
+        """PUBACK came (3.4)."""
+        inflight = self.inflight
+        message = inflight.get(identifier) if inflight is not None else None
+        if inflight is None or message is None:
+            return  # acknowledged before, or never sent: there is nothing to repair
+        if message.qos != 1:
+            raise ProtocolError(f"PUBACK for packet identifier {identifier}, which is in use at QoS 2")
+        del inflight[identifier]
+        self._no_longer_resent(identifier)
+        self.settled(message)
+        if self.queue is not None or self._resend is not None:
+            self.pump(now)
+
+    def pubrec(self, identifier: int, reason_code: int, now: float) -> None:
+        """PUBREC came (3.5): answer with PUBREL, or end here if the peer refused the message."""
+        link = self.link
+        inflight = self.inflight
+        message = inflight.get(identifier) if inflight is not None else None
+        if inflight is None or message is None:
+            if reason_code < 0x80 and link is not None:
+                self._put_pubrel(link, identifier, link.version == 5)
+            return
+        if message.qos != 2:
+            raise ProtocolError(f"PUBREC for packet identifier {identifier}, which is in use at QoS 1")
+        self._no_longer_resent(identifier)
+        if reason_code >= 0x80:
+            del inflight[identifier]
+            if message is not RELEASED:
+                self.settled(message)
+            if self.queue is not None or self._resend is not None:
+                self.pump(now)
+            return
+        if message is not RELEASED:
+            inflight[identifier] = RELEASED
+            self.settled(message)
+        if link is not None:
+            self._put_pubrel(link, identifier, False)
+
+    def complete(self, identifier: int, now: float) -> None:
+        """PUBCOMP came (3.7)."""
+        inflight = self.inflight
+        if inflight is None:
+            return
+        message = inflight.get(identifier)
+        if message is None:
+            return
+        if message is not RELEASED:
+            raise ProtocolError(f"PUBCOMP for packet identifier {identifier}, which was not released")
+        del inflight[identifier]
+        self._no_longer_resent(identifier)
+        if self.queue is not None or self._resend is not None:
+            self.pump(now)
+
+    def receive(self, identifier: int) -> bool:
+        """A QoS 2 PUBLISH came. False: it is one that we have already [MQTT-4.3.3-10]."""
+        received = self.received
+        if received is None:
+            self.received = {identifier}
+            return True
+        if identifier in received:
+            return False
+        received.add(identifier)
+        return True
+
+    def release(self, identifier: int) -> bool:
+        """PUBREL came. False: the identifier is not known."""
+        received = self.received
+        if received is None or identifier not in received:
+            return False
+        received.remove(identifier)
+        if not received:
+            self.received = None
+        return True
+
+    def resume(self, link: Link, window: int, now: float) -> None:
+        """A connection took the session up: everything unacknowledged is sent again, in order [MQTT-4.4.0-1, 4.6.0-1]."""
+        self.link = link
+        self.window = window
+        if self.inflight:
+            self._resend = deque(self.inflight)
+        self.pump(now)
+
+    def pause(self) -> None:
+        """The connection is gone; what was to be sent again starts over on the next."""
+        self.link = None
+        self._resend = None
+
+    def pump(self, now: float) -> None:
+        """Send what waits, as far as window and socket allow."""
+        link = self.link
+        if link is None:
+            return
+        enough = self.limits.early_flush_bytes
+        while not link.blocked and not link.closed:
+            if self._resend is not None:
+                if not self._resend_next(link, now):
+                    return
+            elif self.queue is not None:
+                inflight = self.inflight
+                if inflight is None:
+                    inflight = self.inflight = {}
+                if len(inflight) >= self.window:
+                    return
+                message = self.queue.popleft()
+                self.queue_bytes -= message.size()
+                if not self.queue:
+                    self.queue = None
+                self._transmit(link, inflight, message, now)
+            else:
+                return
+            if link.outbox_bytes > enough:
+                link.flush()
+
+    def waiting_messages(self) -> int:
+        """Messages in queue and in flight."""
+        inflight = self.inflight
+        queue = self.queue
+        return (len(inflight) if inflight is not None else 0) + (len(queue) if queue is not None else 0)
+
+    def _send_at_most_once(self, link: Link, message: Message, now: float) -> bool:
+        if link.blocked and link.outbox_bytes + message.size() > self.limits.outbox_bytes:
+            self.dropped(message, SLOW_CONSUMER, now)
+            return False
+        if message.expires_at > 0.0 and now >= message.expires_at:
+            self.dropped(message, EXPIRED, now)
+            return False
+        passthrough = link.passthrough
+        if passthrough and message.expires_at == 0.0:
+            link.put(message.head_v5() if passthrough == 5 else message.head_v3())
+            link.put(message.tail_v5() if passthrough == 5 else message.payload)
+        elif not link.put_publish(message, 0, False, now):
+            self.dropped(message, TOO_LARGE, now)
+            return False
+        link.outgoing.statistics.publish_sent += 1
+        if link.outbox_bytes > self.limits.early_flush_bytes:
+            link.flush()
+        return True
+
+    def _transmit(self, link: Link, inflight: dict[int, Message], message: Message, now: float) -> bool:
+        identifier = self._last_identifier
+        while True:
+            identifier = identifier + 1 if identifier < 65_535 else 1
+            if identifier not in inflight:
+                break
+        passthrough = link.passthrough
+        if passthrough and message.expires_at == 0.0:
+            if passthrough == 5:
+                head = message.head_v5()
+                tail = message.tail_v5()
+            else:
+                head = message.head_v3()
+                tail = message.payload
+            outbox = link.outbox
+            outbox.append(head)
+            outbox.append(IDENTIFIERS[identifier])
+            outbox.append(tail)
+            link.outbox_bytes += len(head) + 2 + len(tail)
+            if not link.dirty:
+                link.dirty = True
+                link.outgoing.dirty.append(link)
+            elif link.outbox_bytes > self.limits.early_flush_bytes:
+                link.flush()
+        elif message.expires_at > 0.0 and now >= message.expires_at:
+            self.dropped(message, EXPIRED, now)
+            return False
+        elif not link.put_publish(message, identifier, False, now):
+            self.dropped(message, TOO_LARGE, now)
+            return False
+        self._last_identifier = identifier
+        inflight[identifier] = message
+        link.outgoing.statistics.publish_sent += 1
+        return True
+
+    def _enqueue(self, message: Message, now: float) -> bool:
+        limits = self.limits
+        queue = self.queue
+        waiting = len(queue) if queue is not None else 0
+        size = message.size()
+        if waiting >= limits.queue_messages or self.queue_bytes + size > limits.queue_bytes:
+            self.dropped(message, QUEUE_FULL, now)
+            return False
+        if queue is None:
+            queue = self.queue = deque()
+        queue.append(message)
+        self.queue_bytes += size
+        return True
+
+    def _resend_next(self, link: Link, now: float) -> bool:
+        """Send the next unacknowledged packet again. False: the window is full."""
+        resend = self._resend
+        inflight = self.inflight
+        assert resend is not None and inflight is not None
+        if len(inflight) - len(resend) >= self.window:
+            return False
+        identifier = resend.popleft()
+        if not resend:
+            self._resend = None
+        message = inflight[identifier]
+        if message is RELEASED:
+            self._put_pubrel(link, identifier, False)
+        elif link.put_publish(message, identifier, True, now):
+            link.outgoing.statistics.publish_sent += 1
+        else:
+            del inflight[identifier]
+            self.dropped(message, TOO_LARGE, now)
+        return True
+
+    def _no_longer_resent(self, identifier: int) -> None:
+        resend = self._resend
+        if resend is not None and identifier in resend:
+            resend.remove(identifier)
+            if not resend:
+                self._resend = None
+
+    def _put_pubrel(self, link: Link, identifier: int, not_found: bool) -> None:
+        if not_found:
+            link.put(_PUBREL_NOT_FOUND + IDENTIFIERS[identifier] + b"\x92")
+        else:
+            link.put(_PUBREL)
+            link.put(IDENTIFIERS[identifier])
+        link.outgoing.statistics.control_sent += 1

@@ -1,0 +1,70 @@
+"""Every bound of the engine: its name, its default and its reason, in one place."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAXIMUM_INTERVAL: Final = 0xFFFF_FFFF  # a Session Expiry Interval that never ends (3.1.2.11.2)
+
+
+class Limits:
+    """What one broker allows. Bytes are bytes on the wire, times are seconds; 0 means "not at all" unless it says else."""
+
+    def __init__(self) -> None:
+        # What one peer may send.
+        self.maximum_packet_size = 10 * 1024 * 1024
+        """Largest packet accepted: room for a camera's picture, small enough that a hundred at once fit in memory."""
+        self.connect_packet_bytes = 512 * 1024
+        """Largest CONNECT: its five fields of 64 KiB and properties; a stranger gets no larger buffer than that."""
+        self.connect_timeout_s = 10.0
+        """How long a connection may stay without its CONNECT [MQTT-3.1.4-1]: half-open peers hold a descriptor."""
+        self.keep_alive_maximum_s = 0
+        """Longest Keep Alive granted (5.0: as Server Keep Alive); 0: whatever the client asks, none included."""
+        self.receive_maximum = 1024
+        """QoS 2 messages one client may have unfinished towards us (3.1.2.11.3): bounds the set of their identifiers."""
+        self.topic_alias_maximum = 32
+        """Topic aliases one client may set (3.1.2.11.5): each keeps a topic of up to 64 KiB."""
+        self.topic_levels = 128
+        """Levels of a topic name or filter: bounds the walk through the topic tree."""
+        self.subscriptions_per_session = 10_000
+        """Enough for a gateway's list of devices; past it one session would own the topic tree."""
+        self.client_identifier_bytes = 1024
+        """Longest Client Identifier: it is kept for as long as the session."""
+        self.unread_answer_bytes = 1024 * 1024
+        """Answers that wait for a peer that does not read; past it we stop reading from the peer."""
+
+        # What one session may hold.
+        self.inflight_maximum = 1024
+        """QoS 1 and 2 messages sent and not yet acknowledged, whatever larger Receive Maximum the client names."""
+        self.queue_messages = 10_000
+        """QoS 1 and 2 messages that wait for one session."""
+        self.queue_bytes = 16 * 1024 * 1024
+        """The same in bytes: ten thousand pictures must not fill the memory."""
+        self.outbox_bytes = 1024 * 1024
+        """QoS 0 bytes that wait for a peer that reads too slowly; what comes then is dropped into its ledger."""
+        self.session_expiry_maximum_s = 7 * 24 * 3600
+        """Longest life of a session without its client: a forgotten one ends after a week."""
+        self.outgoing_topic_aliases = 32
+        """Topic aliases we set towards one client, whatever larger Topic Alias Maximum it names."""
+
+        # What the whole broker may hold.
+        self.sessions = 1_000_000
+        """Sessions, connected or not; past it CONNECT is refused as "server busy"."""
+        self.retained_messages = 1_000_000
+        """Retained messages; past it a new topic is refused with "quota exceeded"."""
+        self.retained_bytes = 1024 * 1024 * 1024
+        """Topics and payloads of all retained messages."""
+        self.route_cache_topics = 65_536
+        """Topics whose subscribers are remembered; when full the cache starts anew."""
+        self.route_cache_topic_bytes = 512
+        """Longest topic remembered there, so that the cache stays below 32 MiB of topics."""
+
+        # How work is shared out.
+        self.early_flush_bytes = 256 * 1024
+        """Bytes on one outbox that go to the socket before the pass ends: bounds what one pass can pile up."""
+        self.retained_burst = 512
+        """Retained messages delivered to one session before others get their turn."""
+        self.closing_grace_s = 5.0
+        """How long a closed connection may take to read its last bytes before it is cut."""
+        self.sys_interval_s = 10.0
+        """How often `$SYS` topics are published; 0: never."""

@@ -1,0 +1,146 @@
+"""A session (section 4.1): what the broker keeps for a client, connected or not."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from tidewire.engine.delivery import Delivery
+from tidewire.engine.ledger import BURST_PAUSE_S, EXPIRED, REASONS, Ledger
+from tidewire.engine.message import Message
+from tidewire.engine.ports import Principal
+from tidewire.engine.retained import RetainedDelivery
+from tidewire.engine.routing import Subscription
+
+if TYPE_CHECKING:
+    from tidewire.engine.broker import Broker
+    from tidewire.engine.connection import Connection
+
+
+class Session(Delivery):
+    """Client Identifier, subscriptions, will, expiry and drop ledger, on top of the delivery state."""
+
+    def __init__(self, broker: Broker, client_identifier: str, principal: Principal) -> None:
+        super().__init__(broker.limits)
+        self.broker = broker
+        self.client_identifier = client_identifier
+        self.principal = principal
+        self.connection: Connection | None = None
+        """The same object as `link`, while there is one."""
+        self.subscriptions: dict[bytes, Subscription] | None = None
+        self.expiry_interval = 0
+        """Seconds that the session outlives its connection."""
+        self.ends_at = 0.0
+        """When the session ends, 0.0 while it is connected."""
+        self.will: Message | None = None
+        self.will_delay = 0
+        self.will_at = 0.0
+        """When the will is published, 0.0 while it is not due."""
+        self.ledger: Ledger | None = None
+        self._retained: deque[RetainedDelivery] | None = None
+
+    def due(self, now: float) -> None:
+        """Will delay, session expiry, the end of a burst of drops."""
+        broker = self.broker
+        if 0.0 < self.will_at <= now:
+            broker.publish_will(self, now)
+        if 0.0 < self.ends_at <= now:
+            broker.statistics.sessions_expired += 1
+            broker.end_session(self, now)
+            return
+        ledger = self.ledger
+        if ledger is not None and now - ledger.last_drop >= BURST_PAUSE_S:
+            for reason, messages in ledger.end_burst():
+                broker.events.dropped(self.client_identifier, reason, messages)
+        self.plan(now)
+
+    def plan(self, now: float) -> None:
+        """Ask to be looked at when the next deadline comes."""
+        timers = self.broker.timers
+        if self.will_at > 0.0:
+            timers.add(self.will_at, self, now)
+        if self.ends_at > 0.0:
+            timers.add(self.ends_at, self, now)
+        ledger = self.ledger
+        if ledger is not None and ledger.in_burst():
+            timers.add(ledger.last_drop + BURST_PAUSE_S, self, now)
+
+    def dropped(self, message: Message, reason: int, now: float) -> None:
+        self.drop(reason, 1, now)
+
+    def drop(self, reason: int, messages: int, now: float) -> None:
+        """Enter messages that this session will not get into its ledger and the broker's."""
+        ledger = self.ledger
+        if ledger is None:
+            ledger = self.ledger = Ledger()
+        broker = self.broker
+        broker.ledger.add(reason, messages, now)
+        broker.statistics.publish_dropped += messages
+        if ledger.add(reason, messages, now):
+            broker.events.dropped(self.client_identifier, REASONS[reason], messages)
+            self.plan(now)
+
+    def pump(self, now: float) -> None:
+        """Queue first, then retained messages of new subscriptions."""
+        super().pump(now)
+        if self._retained is not None:
+            self.deliver_retained(now)
+
+    def add_retained(self, delivery: RetainedDelivery) -> None:
+        """Retained messages for a new subscription, to be delivered as the socket takes them."""
+        if self._retained is None:
+            self._retained = deque()
+        self._retained.append(delivery)
+
+    def deliver_retained(self, now: float) -> None:
+        """A burst of retained messages; the rest after the others had their turn."""
+        waiting = self._retained
+        link = self.link
+        broker = self.broker
+        budget = self.limits.retained_burst
+        while waiting and link is not None and not link.blocked and not link.closed:
+            delivery = waiting[0]
+            if delivery.position >= len(delivery.messages):
+                waiting.popleft()
+                continue
+            if budget == 0:
+                broker.later(self)
+                return
+            message = delivery.messages[delivery.position]
+            qos = min(message.qos, delivery.qos)
+            if qos and (self.queue is not None or self.waiting_messages() >= self.window):
+                return  # the next acknowledgement comes back here
+            delivery.position += 1
+            budget -= 1
+            if broker.retained.current(message.topic) is not message:
+                continue
+            if 0.0 < message.expires_at <= now:
+                broker.retained.expire(message)
+                continue
+            self.send(message.variant(qos, True, delivery.identifier), now)
+        if not waiting:
+            self._retained = None
+
+    def discard_queue(self) -> int:
+        """Let go of everything that waits; returns how many messages that were."""
+        lost = self.waiting_messages()
+        self.queue = None
+        self.queue_bytes = 0
+        self.inflight = None
+        self.received = None
+        self._retained = None
+        return lost
+
+    def expire_queue(self, now: float) -> None:
+        """Drop what expired while it waited; the rest keeps its order."""
+        queue = self.queue
+        if queue is None:
+            return
+        kept: deque[Message] = deque()
+        for message in queue:
+            if 0.0 < message.expires_at <= now:
+                self.queue_bytes -= message.size()
+                self.drop(EXPIRED, 1, now)
+            else:
+                kept.append(message)
+        self.queue = kept if kept else None

@@ -1,0 +1,1 @@
+"""Where listeners are opened, configuration is read, and the broker is started and stopped."""

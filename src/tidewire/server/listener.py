@@ -1,0 +1,125 @@
+"""Network connections: one asyncio protocol that hands bytes to the engine, and the doors it comes through."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Final, cast
+
+from tidewire.server.log import logger
+
+if TYPE_CHECKING:
+    from tidewire.engine.connection import Connection
+    from tidewire.server.server import Server
+
+WRITE_HIGH_WATER_BYTES: Final = 256 * 1024
+"""What a transport may hold for a peer before the engine keeps the rest on its own outbox."""
+
+
+class ClientProtocol(asyncio.Protocol):
+    """One connection: asyncio's calls become the engine's."""
+
+    __slots__ = ("connection", "server")
+
+    connection: Connection
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, transport)
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
+        self.connection = self.server.broker.accept(transport, peer_name(transport), monotonic())
+        self.server.gate.admit(self, transport)
+
+    def data_received(self, data: bytes) -> None:
+        server = self.server
+        self.connection.receive(data, monotonic())
+        if not server.flush_planned:
+            server.plan_flush()
+
+    def pause_writing(self) -> None:
+        self.connection.block()
+
+    def resume_writing(self) -> None:
+        self.connection.unblocked(monotonic())
+        self.server.plan_flush()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.server.gate.leave(self)
+        detail = "connection closed by the client" if error is None else str(error) or type(error).__name__
+        self.connection.lost(detail, monotonic())
+        self.server.plan_flush()
+
+
+class Gate:
+    """Lets connections in at a bounded rate and number: the bytes of those past the rate wait in the kernel."""
+
+    def __init__(self, accept_rate: int, connections: int) -> None:
+        self.connections: set[ClientProtocol] = set()
+        self._rate = accept_rate
+        self._limit = connections
+        self._room = float(accept_rate)
+        self._filled_at = monotonic()
+        self._waiting: deque[asyncio.Transport] = deque()
+
+    def admit(self, protocol: ClientProtocol, transport: asyncio.Transport) -> None:
+        if len(self.connections) >= self._limit:
+            logger.warning("refused peer=%s detail=\"%d connections are open\"", peer_name(transport), self._limit)
+            transport.abort()
+            return
+        self.connections.add(protocol)
+        self._fill()
+        if self._room >= 1.0 and not self._waiting:
+            self._room -= 1.0
+        else:
+            transport.pause_reading()
+            self._waiting.append(transport)
+            if len(self._waiting) == 1:
+                asyncio.get_running_loop().call_later(1.0 / self._rate, self._let_in)
+
+    def leave(self, protocol: ClientProtocol) -> None:
+        self.connections.discard(protocol)
+
+    def _let_in(self) -> None:
+        self._fill()
+        while self._waiting and self._room >= 1.0:
+            self._room -= 1.0
+            transport = self._waiting.popleft()
+            if not transport.is_closing():
+                transport.resume_reading()
+        if self._waiting:
+            asyncio.get_running_loop().call_later(max(1.0 / self._rate, 0.001), self._let_in)
+
+    def _fill(self) -> None:
+        now = monotonic()
+        self._room = min(float(self._rate), self._room + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+
+
+def peer_name(transport: asyncio.BaseTransport) -> str:
+    """The other end as `address:port`, or `unix`."""
+    name = transport.get_extra_info("peername")
+    if isinstance(name, tuple) and len(name) >= 2:
+        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+    return "unix"
+
+
+def tcp_socket(address: str, port: int) -> socket.socket:
+    """A bound socket for an address; IPv6 sockets take IPv6 only, so that both families can be named. Raises OSError."""
+    family, kind, protocol, _, name = socket.getaddrinfo(
+        address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(name)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener

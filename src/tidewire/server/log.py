@@ -1,0 +1,77 @@
+"""The log: one line an event, `key=value`, for people and for machines; nothing per message."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from tidewire.engine.ports import Events
+from tidewire.engine.session import Session
+from tidewire.wire.codes import ReasonCode
+
+logger = logging.getLogger("tidewire")
+
+
+def set_up(level: str) -> None:
+    """Log to standard error from this level on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    logger.handlers[:] = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+
+
+class LogEvents(Events):
+    """Writes what the engine reports to the log."""
+
+    def connected(self, session: Session, peer: str, resumed: bool) -> None:
+        connection = session.connection
+        if connection is not None and logger.isEnabledFor(logging.INFO):
+            logger.info(
+                "connected client=%s peer=%s user=%s version=%s keep_alive=%ds resumed=%s",
+                quoted(session.client_identifier),
+                peer,
+                quoted(session.principal.user_name or "-"),
+                {3: "3.1", 4: "3.1.1"}.get(connection.version, "5.0"),
+                connection.keep_alive,
+                "yes" if resumed else "no",
+            )
+
+    def disconnected(self, client_identifier: str, peer: str, reason_code: int, detail: str) -> None:
+        logger.info(
+            "disconnected client=%s peer=%s reason=%s detail=%s",
+            quoted(client_identifier),
+            peer,
+            _reason(reason_code),
+            quoted(detail),
+        )
+
+    def refused(self, client_identifier: str, peer: str, reason_code: int, detail: str) -> None:
+        logger.warning("refused peer=%s reason=%s detail=%s", peer, _reason(reason_code), quoted(detail))
+
+    def denied(self, client_identifier: str, action: str, topic: bytes) -> None:
+        logger.warning(
+            "denied client=%s action=%s topic=%s", quoted(client_identifier), quoted(action), quoted(topic.decode())
+        )
+
+    def dropped(self, client_identifier: str, reason: str, messages: int) -> None:
+        logger.warning(
+            "dropped client=%s reason=%s messages=%d", quoted(client_identifier), quoted(reason), messages
+        )
+
+    def fault(self, client_identifier: str, error: BaseException) -> None:
+        logger.error("internal error client=%s", quoted(client_identifier), exc_info=error)
+
+
+def quoted(text: str) -> str:
+    """A value for a log line: quoted where it has spaces or anything that could forge a line."""
+    if text and text.isascii() and text.isprintable() and not set(text) & set(' "='):
+        return text
+    return '"' + text.encode("unicode_escape").decode().replace('"', '\\"') + '"'
+
+
+def _reason(reason_code: int) -> str:
+    try:
+        return ReasonCode(reason_code).name.lower()
+    except ValueError:
+        return f"0x{reason_code:02x}"

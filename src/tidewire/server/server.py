@@ -1,0 +1,214 @@
+"""The life of a broker process: open the doors, pass bytes, tick, and leave in order."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import os
+import secrets
+import signal
+import socket
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from time import monotonic
+from typing import Final
+
+from tidewire import __version__
+from tidewire.access.rules import RuleAccess
+from tidewire.engine.broker import Broker
+from tidewire.engine.connection import Connection
+from tidewire.engine.ports import Principal
+from tidewire.engine.timers import BUCKETS_PER_SECOND
+from tidewire.server.config import Config, ConfigError, check_exposure, make_access, make_limits
+from tidewire.server.listener import ClientProtocol, Gate, tcp_socket
+from tidewire.server.log import LogEvents, logger
+from tidewire.wire.codes import ReasonCode
+from tidewire.wire.packets import Connect
+
+STOP_GRACE_S: Final = 5.0
+"""How long clients may take to read their last bytes when the broker stops."""
+
+RESERVED_FILES: Final = 64
+"""Open files that are not connections: listeners, log, the loop's own."""
+
+PASSWORD_CHECKS: Final = 1
+"""Threads that verify passwords: slow by intent, so they must not take every core."""
+
+WAITING_PASSWORDS: Final = 1_000
+"""Log-ins that may wait for their verification; more are told that the server is busy."""
+
+
+class Server:
+    """One broker with its listeners, on the running event loop."""
+
+    def __init__(self, config: Config) -> None:
+        """Raises ConfigError for a configuration that cannot be used."""
+        check_exposure(config)
+        self.config = config
+        self.access = _Access(make_access(config))
+        self.broker = Broker(
+            monotonic(),
+            make_limits(config),
+            self.access,
+            LogEvents(),
+            f"tidewire version {__version__}",
+            secrets.token_bytes(32),
+        )
+        self.gate = Gate(config.accept_rate, config.connections or _open_files() - RESERVED_FILES)
+        self.flush_planned = False
+        self.addresses: list[str] = []
+        """Where it listens, once it does."""
+        self._loop = asyncio.get_running_loop()
+        self._listeners: list[asyncio.AbstractServer] = []
+        self._stopping = asyncio.Event()
+
+    async def start(self) -> None:
+        """Open the listeners. Raises ConfigError for an address that cannot be had."""
+        config = self.config
+        port = config.port
+        for address in config.bind:
+            try:
+                listener = tcp_socket(address, port)
+            except OSError as error:
+                if address == "::1" and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    continue  # a machine without IPv6
+                await self.stop()
+                raise ConfigError(_cannot_listen(address, port, error)) from None
+            port = listener.getsockname()[1]  # all families on one port, also when it was 0
+            server = await self._loop.create_server(self._protocol, sock=listener, backlog=config.backlog)
+            self._listeners.append(server)
+            self.addresses.append(f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
+        if config.unix_socket is not None:
+            try:
+                _remove_dead_socket(config.unix_socket)
+                self._listeners.append(await self._loop.create_unix_server(self._protocol, config.unix_socket))
+            except OSError as error:
+                await self.stop()
+                raise ConfigError(f"cannot listen on {config.unix_socket}: {error.strerror or error}") from None
+            self.addresses.append(config.unix_socket)
+        self._tick()
+
+    async def stop(self) -> None:
+        """Close the doors, say good-bye, let the last bytes go out."""
+        for listener in self._listeners:
+            listener.close()
+        if self.config.unix_socket is not None:
+            with suppress(OSError):
+                os.unlink(self.config.unix_socket)
+        self.broker.shut_down(monotonic())
+        self.flush()
+        deadline = monotonic() + STOP_GRACE_S
+        while self.gate.connections and monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        self._stopping.set()
+
+    async def serve(self) -> None:
+        """Serve until SIGTERM or SIGINT; a second one ends the process at once."""
+        stop = asyncio.Event()
+
+        def asked_to_stop() -> None:
+            if stop.is_set():
+                os._exit(1)
+            stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, asked_to_stop)
+        gc.collect()
+        gc.freeze()  # what lives now lives for good: the collector need not look at it again
+        gc.set_threshold(50_000, 20, 100)
+        await stop.wait()
+        logger.info("stopping connections=%d", len(self.gate.connections))
+        await self.stop()
+        logger.info("stopped")
+
+    def plan_flush(self) -> None:
+        """Write what this pass of the loop produced when it ends."""
+        if not self.flush_planned and self.broker.outgoing.dirty:
+            self.flush_planned = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        self.flush_planned = False
+        if self.broker.flush(monotonic()):
+            self.flush_planned = True
+            self._loop.call_soon(self.flush)
+
+    def _protocol(self) -> ClientProtocol:
+        return ClientProtocol(self)
+
+    def _tick(self) -> None:
+        if self._stopping.is_set():
+            return
+        self.broker.tick(monotonic())
+        self.plan_flush()
+        self._loop.call_later(1.0 / BUCKETS_PER_SECOND, self._tick)
+
+
+class _Access(RuleAccess):
+    """The rules, with passwords verified in a thread of their own."""
+
+    def __init__(self, rules: RuleAccess) -> None:
+        super().__init__(rules.rules, rules.passwords, rules.anonymous, rules.denied_code == ReasonCode.NOT_AUTHORIZED)
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(PASSWORD_CHECKS, "password")
+        self._waiting = 0
+
+    def authenticate(self, packet: Connect, connection: Connection) -> tuple[int, Principal | None] | None:
+        answer = super().authenticate(packet, connection)
+        if answer is not None:
+            return answer
+        if self._waiting >= WAITING_PASSWORDS:
+            return ReasonCode.SERVER_BUSY, None
+        self._waiting += 1
+        verified = self._loop.run_in_executor(self._threads, self.verify, packet)
+        verified.add_done_callback(lambda done: self._answer(connection, done.result()))
+        return None
+
+    def _answer(self, connection: Connection, answer: tuple[int, Principal | None]) -> None:
+        self._waiting -= 1
+        connection.authenticated(*answer, monotonic())
+        connection.broker.flush(monotonic())
+
+
+def _cannot_listen(address: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {address} is taken; stop what listens there, or choose another: --port {port + 1}"
+    if error.errno == errno.EACCES:
+        return f"not permitted to listen on port {port}; choose one above 1023: --port 1883"
+    if isinstance(error, socket.gaierror):
+        return f"{address!r} is not an address of this machine"
+    return f"cannot listen on {address} port {port}: {error.strerror or error}"
+
+
+def _remove_dead_socket(path: str) -> None:
+    """Remove a Unix socket that nobody listens on any more; anything else at that path is left alone."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "there is a file of that name")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            os.unlink(path)
+            return
+    raise OSError(errno.EADDRINUSE, "another program listens there")
+
+
+def _open_files() -> int:
+    """The limit of open files, raised as far as it may be."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 8192
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        hard = 1_048_576
+    if soft < hard:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return soft

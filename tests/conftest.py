@@ -1,0 +1,24 @@
+"""No test runs against a form of Tidewire other than the one that was asked for, or against a stale one."""
+
+import os
+from typing import NoReturn
+
+import pytest
+
+from tidewire._form import form, stale
+
+
+def pytest_report_header() -> str:
+    return f"tidewire: {form()}"
+
+
+def pytest_sessionstart() -> None:
+    asked = {"0": "compiled", "1": "pure"}.get(os.environ.get("TIDEWIRE_PURE", ""), form())
+    if sources := stale():
+        stop(f"compiled modules differ from their sources: {', '.join(sources)}. Run: make build")
+    if form() != asked:
+        stop(f"the {asked} form was asked for, but the {form()} one is loaded. Run: make clean build")
+
+
+def stop(reason: str) -> NoReturn:
+    pytest.exit(reason, returncode=2)
