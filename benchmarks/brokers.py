@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import shlex
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.links import HOST, BrokerFailed, close_clients, open_clients
+from benchmarks.load.clients import HOST, BrokerFailed, close_clients, open_clients
 
 START_TIMEOUT_S: Final = 15.0
 STOP_TIMEOUT_S: Final = 5.0
@@ -133,10 +134,18 @@ def _raise_open_file_limit() -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port below those that the system gives to clients: one of theirs could take it before the broker does."""
+    while True:
+        port = next(PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+                return port
+            except OSError:
+                continue
+
+
+PORTS: Final = itertools.cycle(range(20_000 + os.getpid() % 10_000, 32_000))
 
 
 def _family(process_id: int) -> list[int]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from time import sleep
 from typing import Final, Protocol
 
-from benchmarks import load
+from benchmarks.load import closed_loop
 from benchmarks.brokers import Running
-from benchmarks.links import close_clients, expect_silence, open_clients, subscribe
+from benchmarks.load.connections import connect_and_leave
+from benchmarks.load.open_loop import latencies_ns
+from benchmarks.load.clients import close_clients, expect_silence, open_clients, subscribe
 
 WINDOW_BYTES: Final = 256 * 1024  # outstanding for one subscriber at QoS 0, at most
 WINDOW_MESSAGES: Final = 4096  # likewise, in messages
@@ -24,6 +29,10 @@ class Scenario(Protocol):
     @property
     def title(self) -> str: ...
 
+    @property
+    def reports(self) -> tuple[str, ...]:
+        """The names of its figures."""
+
     def run(self, broker: Running, seconds: float) -> dict[str, float]:
         """Figures by name; raises BrokerFailed or OSError."""
 
@@ -39,6 +48,7 @@ class Throughput:
     qos: int
     payload_bytes: int
 
+    reports = THROUGHPUT_FIGURES
     @property
     def key(self) -> str:
         return f"{self.shape}-qos{self.qos}-{self.payload_bytes}"
@@ -55,16 +65,16 @@ class Throughput:
         lanes = []
         for number in range(self.lanes):
             topic = b"bench/%03d" % number
-            tape = load.Tape([topic], self.payload_bytes, self.qos)
-            lane = load.Lane([self.subscribers], self._window(tape.packet_bytes))
+            tape = closed_loop.Tape([topic], self.payload_bytes, self.qos)
+            lane = closed_loop.Lane([self.subscribers], self._window(tape.packet_bytes))
             mine = sinks[number * self.subscribers : (number + 1) * self.subscribers]
             subscribe(mine, [[topic]] * self.subscribers, self.qos)
             for client in mine:
-                lane.sinks.append(load.make_sink(client, lane, tape))
+                lane.sinks.append(closed_loop.make_sink(client, lane, tape))
             for client in sources[number * self.publishers : (number + 1) * self.publishers]:
-                lane.sources.append(load.make_source(client, lane, tape, IN_FLIGHT))
+                lane.sources.append(closed_loop.make_source(client, lane, tape, IN_FLIGHT))
             lanes.append(lane)
-        measured = load.run(lanes, broker, seconds / 3, seconds)
+        measured = closed_loop.run(lanes, broker, seconds / 3, seconds)
         expect_silence(sinks)
         close_clients(sources + sinks)
         return throughput_figures(measured)
@@ -75,12 +85,169 @@ class Throughput:
         return min(WINDOW_MESSAGES, WINDOW_BYTES // packet_bytes, max(64, SHARED_WINDOW_MESSAGES // self.lanes))
 
 
-def throughput_figures(measured: load.Measured) -> dict[str, float]:
+@dataclass(frozen=True)
+class Routing:
+    """Many topics published in turn, each matching a few of 100 000 subscriptions with wildcards, at QoS 0.
+
+    The topics are `site/SS/device/DDDD/metric/MMM`, where a device belongs to one site. Half of the clients watch
+    100 devices each, half 100 metrics of a site each, with `+` and `#` in different places. No client has two
+    filters that match one topic: whether it would get one copy or two, 3.1.1 leaves open [MQTT-3.3.5-1].
+    """
+
+    key: str = "routing"
+    title: str = "routing, 100 000 subscriptions with wildcards, QoS 0, 64 B"
+
+    def run(self, broker: Running, seconds: float) -> dict[str, float]:
+        filters = [routing_filters(client) for client in range(ROUTING_CLIENTS)]
+        topics = [routing_topic(number) for number in range(ROUTING_TOPICS)]
+        tape = closed_loop.Tape(topics, 64, 0)
+        lane = closed_loop.Lane(count_matches(topics, filters), WINDOW_MESSAGES)
+        sinks = open_clients(broker.port, ROUTING_CLIENTS, "sink")
+        subscribe(sinks, filters, 0)
+        (source,) = open_clients(broker.port, 1, "source")
+        for client in sinks:
+            lane.sinks.append(closed_loop.make_sink(client, lane, tape))
+        lane.sources.append(closed_loop.make_source(source, lane, tape, IN_FLIGHT))
+        measured = closed_loop.run([lane], broker, seconds / 3, seconds)
+        expect_silence(sinks)
+        close_clients([source, *sinks])
+        return throughput_figures(measured)
+
+
+ROUTING_CLIENTS: Final = 1000
+ROUTING_TOPICS: Final = 10_000
+SITES: Final = 100
+DEVICES: Final = 10_000
+METRICS: Final = 200
+DEVICE_FILTERS: Final = (
+    "site/+/device/{device:04}/metric/{metric:03}",
+    "site/{site:02}/device/{device:04}/metric/+",
+    "site/{site:02}/device/{device:04}/#",
+    "site/+/device/{device:04}/#",
+)
+METRIC_FILTERS: Final = (
+    "site/{site:02}/device/+/metric/{metric:03}",
+    "site/{site:02}/+/+/metric/{metric:03}",
+    "+/{site:02}/device/+/+/{metric:03}",
+)
+
+
+def routing_topic(number: int) -> bytes:
+    device = number * 7919 % DEVICES  # 7919 is prime: the topics visit every device, far apart
+    return f"site/{device % SITES:02}/device/{device:04}/metric/{number * 31 % METRICS:03}".encode()
+
+
+def routing_filters(client: int) -> list[bytes]:
+    """A client's 100 filters: of even clients each for another device, of odd ones each for another metric."""
+    filters = []
+    for number in range(100):
+        if client % 2 == 0:
+            device = (client // 2 * 100 + number) * 7919 % DEVICES
+            form = DEVICE_FILTERS[(client // 2 + number) % len(DEVICE_FILTERS)]
+            filters.append(form.format(site=device % SITES, device=device, metric=client % METRICS))
+        else:
+            site, metric = client * 13 % SITES, (client + 2 * number) % METRICS
+            form = METRIC_FILTERS[(client // 2 + number) % len(METRIC_FILTERS)]
+            filters.append(form.format(site=site, metric=metric))
+    return [topic_filter.encode() for topic_filter in filters]
+
+
+def count_matches(topics: Sequence[bytes], filters: Sequence[Sequence[bytes]]) -> list[int]:
+    """How many of all `filters` match each topic: every filter that could is looked up in a table."""
+    table = Counter(topic_filter for of_client in filters for topic_filter in of_client)
+    counts = []
+    for topic in topics:
+        candidates: list[list[bytes]] = [[]]
+        count = 0
+        for level in topic.split(b"/"):
+            candidates = [[*levels, choice] for levels in candidates for choice in (level, b"+")]
+            count += sum(table[b"/".join([*levels, b"#"])] for levels in candidates)
+        counts.append(count + sum(table[b"/".join(levels)] for levels in candidates))
+    return counts
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The time from publish to delivery at 1 000 messages a second, which no broker here is busy with."""
+
+    qos: int
+
+    @property
+    def key(self) -> str:
+        return f"latency-qos{self.qos}"
+
+    @property
+    def title(self) -> str:
+        return f"latency 1→1 at {LATENCY_RATE} msg/s, QoS {self.qos}, 64 B"
+
+    def run(self, broker: Running, seconds: float) -> dict[str, float]:
+        clients = open_clients(broker.port, 2, "latency")
+        source, sink = clients
+        subscribe([sink], [[b"bench/latency"]], self.qos)
+        messages = round(LATENCY_RATE * seconds * LATENCY_TIMES_LONGER)
+        found = sorted(
+            latencies_ns(
+                source, sink, b"bench/latency", qos=self.qos, payload_bytes=64, rate=LATENCY_RATE, messages=messages
+            )
+        )
+        expect_silence([sink])
+        close_clients(clients)
+        return {
+            f"p{percent:g}_us".replace(".", "_"): found[min(messages - 1, int(messages * percent / 100))] / 1000
+            for percent in (50, 90, 99, 99.9)
+        }
+
+
+LATENCY_RATE: Final = 1000
+LATENCY_TIMES_LONGER: Final = 4  # than a throughput run: a percentile needs its thousands of messages
+
+
+@dataclass(frozen=True)
+class Connecting:
+    """TCP connection, CONNECT, CONNACK, DISCONNECT, a few at a time."""
+
+    key: str = "connects"
+    title: str = "connections opened and closed"
+
+    def run(self, broker: Running, seconds: float) -> dict[str, float]:
+        used = broker.cpu_s()
+        done, elapsed = connect_and_leave(broker.port, seconds, CONNECTS_LIMIT)
+        return {
+            "connects_per_s": done / elapsed,
+            "broker_cpu_us_per_connect": (broker.cpu_s() - used) / done * 1e6,
+        }
+
+
+CONNECTS_LIMIT: Final = 20_000  # fewer than there are local ports
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Resident memory for connections that do nothing, each with a session that outlives it (Clean Session 0)."""
+
+    key: str = "idle"
+    title: str = "idle connections with session, 10 000"
+
+    def run(self, broker: Running, seconds: float) -> dict[str, float]:
+        clients = open_clients(broker.port, 10, "early", clean_session=False)
+        before = broker.resident_bytes()
+        clients += open_clients(broker.port, IDLE_CONNECTIONS, "idle", clean_session=False)
+        sleep(IDLE_SETTLE_S)
+        after = broker.resident_bytes()
+        close_clients(clients)
+        return {"resident_bytes_per_connection": (after - before) / IDLE_CONNECTIONS}
+
+
+IDLE_CONNECTIONS: Final = 10_000
+IDLE_SETTLE_S: Final = 0.5
+
+
+def throughput_figures(measured: closed_loop.Measured) -> dict[str, float]:
     return {
         "deliveries_per_s": measured.deliveries / measured.seconds,
         "broker_cpu_us_per_delivery": measured.broker_cpu_s / max(1, measured.deliveries) * 1e6,
         "broker_cpu_share": measured.broker_cpu_s / measured.seconds,
-        "load_busy_share": measured.load_busy_s / measured.seconds,
+        "load_cpu_share": measured.load_cpu_s / measured.seconds,
         "others_cpu_share": measured.others_cpu_s / measured.seconds,
     }
 
@@ -92,7 +259,7 @@ def all_scenarios() -> list[Scenario]:
         for shape, lanes, publishers, subscribers in SHAPES:
             for qos in (0, 1, 2):
                 scenarios.append(Throughput(shape, lanes, publishers, subscribers, qos, payload_bytes))
-    return scenarios
+    return [*scenarios, Routing(), Latency(0), Latency(1), Connecting(), Idle()]
 
 
 SHAPES: Final = [

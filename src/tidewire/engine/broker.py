@@ -128,7 +128,7 @@ class Broker(Timed):
         if session is not None:
             keep = not clean_start and session.principal.user_name == principal.user_name
             if session.connection is not None:
-                if keep and session.will_delay:
+                if keep and session.will_delay and session.expiry_interval:
                     session.will_at = -1.0  # the client is back before the delay has begun [MQTT-3.1.3-9]
                 session.connection.close(ReasonCode.SESSION_TAKEN_OVER, "taken over by a new connection", now)
                 if client_identifier not in self.sessions:

@@ -82,6 +82,8 @@ class Connection(Link):
         self._maximum_packet_size = broker.limits.connect_packet_bytes
         self._connect: Connect | None = None
         self._reading_paused = False
+        self._head = b""
+        """Fixed header and topic of the last PUBLISH, to recognise the next by, with …"""
         self._topic = b""
         self._route = _NO_ROUTE
         self._route_epoch = -1
@@ -194,14 +196,12 @@ class Connection(Link):
             length: i64 = data[position + 1]
             end: i64 = body + length
             if length >= 0x80:
-                found_body, found_end = find_packet(data, position, self._maximum_packet_size)
+                found_body, found_end = find_packet(data, position, self._maximum_packet_size, self.version == V5)
                 body = found_body
                 end = found_end
                 if end < 0:
                     break
             if end > size:
-                if length < 0x80 and end - position > self._maximum_packet_size:
-                    find_packet(data, position, self._maximum_packet_size)
                 self._missing = end - size
                 break
             first: i64 = data[position]
@@ -212,13 +212,9 @@ class Connection(Link):
                 position = following
                 continue
             if first >> 4 == PUBLISH:
-                self._publish(first, data, body, end, now)
+                self._publish(first, data, position, body, end, now)
             elif length == 2 and (first == 0x40 or first == 0x50 or first == 0x62 or first == 0x70):
-                identifier: i64 = data[body]
-                identifier = identifier << 8 | data[body + 1]
-                if identifier == 0:
-                    raise MalformedPacket("packet identifier 0")
-                self._acknowledged(first, int(identifier), 0, now)
+                self._acknowledged(first, _identifier(data, body), 0, now)
             elif first == 0xC0 and length == 0:
                 self.put(_PINGRESP)
                 statistics.control_sent += 1
@@ -262,6 +258,8 @@ class Connection(Link):
         body, end = find_packet(data, position, self._maximum_packet_size)
         if end < 0 or end > len(data):
             return position
+        if data[body : body + 7] == b"\x00\x04MQTT\x05":
+            self.version = V5  # so that a fault in the rest of it can be answered
         packet = decode(int(first), data, body, end, V311)
         assert isinstance(packet, Connect)
         self._connecting(packet, now)
@@ -269,23 +267,17 @@ class Connection(Link):
 
     def _publish_run(self, data: bytes, start: i64, body: i64, end: i64, size: i64, now: float) -> i64:
         """A QoS 0 PUBLISH without flags, and all that follow it with the same head; returns where they end."""
-        head_end = body + 2
-        if head_end > end:
-            raise MalformedPacket("PUBLISH ends before its topic")
-        topic_length: i64 = data[body]
-        topic_length = topic_length << 8 | data[body + 1]
-        head_end += topic_length
-        if head_end > end:
-            raise MalformedPacket("the topic is longer than its PUBLISH")
+        topic_end = self._read_head(data, start, body, end)
+        head_end = topic_end
         if self.version == V5:
-            if head_end == end:
+            if topic_end == end:
                 raise MalformedPacket("PUBLISH ends before its properties")
-            if data[head_end] != 0 or topic_length == 0:
-                self._publish(0x30, data, body, end, now)
+            if data[topic_end] != 0 or topic_end == body + 2:
+                self._publish(0x30, data, start, body, end, now)
                 return end
             head_end += 1
         broker = self.broker
-        topic = data[body + 2 : body + 2 + topic_length]
+        topic = self._topic
         route = self._route_of(topic, now)
         length = end - start
         head_length = head_end - start
@@ -304,65 +296,58 @@ class Connection(Link):
             self._deny(topic, count, now)
         return position
 
-    def _publish(self, first: i64, data: bytes, body: i64, end: i64, now: float) -> None:
+    def _publish(self, first: i64, data: bytes, start: i64, body: i64, end: i64, now: float) -> None:
         """Any other PUBLISH (3.3)."""
         qos: i64 = first >> 1 & 3
         if qos == 3:
             raise MalformedPacket("PUBLISH asks for QoS 3")
         if qos == 0 and first & 8:
             raise MalformedPacket("PUBLISH at QoS 0 is marked as a duplicate")
-        position = body + 2
-        if position > end:
-            raise MalformedPacket("PUBLISH ends before its topic")
-        topic_length: i64 = data[body]
-        topic_length = topic_length << 8 | data[body + 1]
-        position += topic_length
-        if position > end:
-            raise MalformedPacket("the topic is longer than its PUBLISH")
-        topic = data[body + 2 : position]
-        identifier: i64 = 0
+        position = self._read_head(data, start, body, end)
+        topic = self._topic
+        head = self._head if first & 9 == 0 else b""
+        identifier = b""
         if qos:
             position += 2
             if position > end:
                 raise MalformedPacket("PUBLISH ends before its packet identifier")
-            identifier = data[position - 2]
-            identifier = identifier << 8 | data[position - 1]
-            if identifier == 0:
-                raise MalformedPacket("packet identifier 0")
+            identifier = _identifier(data, position - 2)
         expires_at = 0.0
         properties = b""
+        tail_v5 = b""
         if self.version == V5:
             if position < end and data[position] == 0:
+                tail_v5 = data[position:end]
                 position += 1
-                if topic_length == 0:
+                if not topic:
                     raise ProtocolError("PUBLISH has neither a topic name nor a topic alias")
             else:
                 read = self._read_publish_properties(data, position, end)
+                head = b""
                 position = read.end
                 properties = read.kept
                 if read.expiry >= 0:
                     expires_at = now + read.expiry
                 if read.alias >= 0:
                     topic = self._resolve_alias(topic, read.alias)
-                elif topic_length == 0:
+                elif not topic:
                     raise ProtocolError("PUBLISH has neither a topic name nor a topic alias")
         session = self.session
         assert session is not None
         broker = self.broker
         route = self._route_of(topic, now)
-        payload = data[position:end]
         statistics = broker.statistics
         statistics.publish_received += 1
         statistics.publish_bytes_received += end - position
         if qos == 2:
             received = session.received
-            if received is not None and self.version == V5 and int(identifier) not in received:
+            if received is not None and self.version == V5 and identifier not in received:
                 if len(received) >= broker.limits.receive_maximum:
                     raise ProtocolViolation(
                         ReasonCode.RECEIVE_MAXIMUM_EXCEEDED, "more QoS 2 messages unfinished than Receive Maximum"
                     )
-            if not session.receive(int(identifier)):
-                self._put_answer(_PUBREC, int(identifier), 0)  # one that we have already [MQTT-4.3.3-10]
+            if not session.receive(identifier):
+                self._put_answer(_PUBREC, identifier, 0)  # one that we have already [MQTT-4.3.3-10]
                 return
         reason_code: int
         if route is None:
@@ -370,29 +355,54 @@ class Connection(Link):
             self._deny(topic, 1, now)
         else:
             message = Message(
-                topic, payload, int(qos), first & 1 != 0, properties, expires_at, session.client_identifier
+                topic, data[position:end], int(qos), first & 1 != 0, properties, expires_at, session.client_identifier
             )
+            if head:
+                message.adopt(head, tail_v5)
             reason_code = broker.publish(message, route, now)
         if qos == 1:
-            self._put_answer(_PUBACK, int(identifier), reason_code)
+            self._put_answer(_PUBACK, identifier, reason_code)
         elif qos == 2:
             if reason_code >= 0x80 and self.version == V5:
-                session.release(int(identifier))
-            self._put_answer(_PUBREC, int(identifier), reason_code)
+                session.release(identifier)
+            self._put_answer(_PUBREC, identifier, reason_code)
+
+    def _read_head(self, data: bytes, start: i64, body: i64, end: i64) -> i64:
+        """Read the topic of a PUBLISH into `_topic`, or recognise it; returns where it ends.
+
+        The bytes from the fixed header to the end of the topic are remembered: most messages start as the last did.
+        """
+        known: i64 = len(self._head)
+        if known and data[start : start + known] == self._head:
+            return start + known
+        topic_end = body + 2
+        if topic_end > end:
+            raise MalformedPacket("PUBLISH ends before its topic")
+        topic_length: i64 = data[body]
+        topic_end += topic_length << 8 | data[body + 1]
+        if topic_end > end:
+            raise MalformedPacket("the topic is longer than its PUBLISH")
+        topic = data[body + 2 : topic_end]
+        if topic != self._topic:
+            self._topic = topic
+            self._route_epoch = -1
+        self._head = data[start:topic_end]
+        return topic_end
 
     def _route_of(self, topic: bytes, now: float) -> Route | None:
-        """The route of a topic, or None where this client may not publish to it. Remembers the last one."""
+        """The route of a topic, or None where this client may not publish to it. Remembers that of `_topic`."""
         broker = self.broker
-        if self._route_epoch == broker.routes.epoch and topic == self._topic:
+        is_last = topic is self._topic
+        if is_last and self._route_epoch == broker.routes.epoch:
             return self._route
         session = self.session
         assert session is not None
         route = broker.route(topic)
         if not broker.may_publish(session.principal, topic):
             return None
-        self._topic = topic
-        self._route = route
-        self._route_epoch = broker.routes.epoch
+        if is_last:
+            self._route = route
+            self._route_epoch = broker.routes.epoch
         return route
 
     def _deny(self, topic: bytes, messages: i64, now: float) -> None:
@@ -400,14 +410,14 @@ class Connection(Link):
         assert session is not None
         self.broker.deny_publish(session, topic, int(messages), now)
 
-    def _put_answer(self, head: bytes, identifier: int, reason_code: int) -> None:
+    def _put_answer(self, head: bytes, identifier: bytes, reason_code: int) -> None:
         """PUBACK, PUBREC or PUBCOMP; before 5.0 there is only the positive one [MQTT-3.3.5-2]."""
         if reason_code and self.version == V5:
-            self.put(head[:1] + b"\x03" + IDENTIFIERS[identifier] + bytes([reason_code]))
+            self.put(head[:1] + b"\x03" + identifier + bytes([reason_code]))
         else:
             outbox = self.outbox
             outbox.append(head)
-            outbox.append(IDENTIFIERS[identifier])
+            outbox.append(identifier)
             self.outbox_bytes += 4
             if not self.dirty:
                 self.dirty = True
@@ -458,7 +468,7 @@ class Connection(Link):
 
     # -- other packets
 
-    def _acknowledged(self, first: i64, identifier: int, reason_code: int, now: float) -> None:
+    def _acknowledged(self, first: i64, identifier: bytes, reason_code: int, now: float) -> None:
         """PUBACK, PUBREC, PUBREL or PUBCOMP of a checked form."""
         session = self.session
         assert session is not None
@@ -481,7 +491,7 @@ class Connection(Link):
             self._unsubscribe(packet, now)
         elif isinstance(packet, Acknowledgement):
             first = packet.packet_type << 4 | (2 if packet.packet_type == 6 else 0)
-            self._acknowledged(first, packet.packet_identifier, packet.reason_code, now)
+            self._acknowledged(first, IDENTIFIERS[packet.packet_identifier], packet.reason_code, now)
         elif isinstance(packet, Pingreq):
             raise MalformedPacket("PINGREQ has a body")
         elif isinstance(packet, Disconnect):
@@ -646,6 +656,8 @@ class Connection(Link):
         if isinstance(violation, UnsupportedVersion):
             # Every version's clients understand the 3.1.1 form [MQTT-3.1.2-2].
             self.put(Connack(False, ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION).encode(V311))
+        elif self.version == V5:
+            self._put_explained(Connack(False, violation.reason_code), violation.detail)
         self._finish(violation.reason_code, violation.detail, False, now)
 
     def _finish(self, reason_code: int, detail: str, without_will: bool, now: float) -> None:
@@ -686,6 +698,15 @@ class Connection(Link):
             return  # [MQTT-3.1.2-24]: it cannot be told
         self.put(encoded)
         self.broker.statistics.control_sent += 1
+
+
+def _identifier(data: bytes, position: i64) -> bytes:
+    """A Packet Identifier as the one object that stands for it, never zero [MQTT-2.2.1-3]."""
+    high: i64 = data[position]
+    number = high << 8 | data[position + 1]
+    if number == 0:
+        raise MalformedPacket("packet identifier 0")
+    return IDENTIFIERS[number]
 
 
 class _PublishProperties:

@@ -40,11 +40,11 @@ class Delivery(Timed):
         self.link: Link | None = None
         self.window = limits.inflight_maximum
         """Messages that may be in flight: our limit or the peer's Receive Maximum, whichever is less (4.9)."""
-        self.inflight: dict[int, Message] | None = None
+        self.inflight: dict[bytes, Message] | None = None
         self.queue: deque[Message] | None = None
         self.queue_bytes = 0
-        self.received: set[int] | None = None
-        self._resend: deque[int] | None = None
+        self.received: set[bytes] | None = None
+        self._resend: deque[bytes] | None = None
         self._last_identifier = 0
 
     def dropped(self, message: Message, reason: int, now: float) -> None:
@@ -66,21 +66,21 @@ class Delivery(Timed):
                 return self._transmit(link, inflight, message, now)
         return self._enqueue(message, now)
 
-    def acknowledge(self, identifier: int, now: float) -> None:
+    def acknowledge(self, identifier: bytes, now: float) -> None:
         """PUBACK came (3.4)."""
         inflight = self.inflight
         message = inflight.get(identifier) if inflight is not None else None
         if inflight is None or message is None:
             return  # acknowledged before, or never sent: there is nothing to repair
         if message.qos != 1:
-            raise ProtocolError(f"PUBACK for packet identifier {identifier}, which is in use at QoS 2")
+            raise ProtocolError(f"PUBACK for packet identifier {int.from_bytes(identifier, "big")}, which is in use at QoS 2")
         del inflight[identifier]
         self._no_longer_resent(identifier)
         self.settled(message)
         if self.queue is not None or self._resend is not None:
             self.pump(now)
 
-    def pubrec(self, identifier: int, reason_code: int, now: float) -> None:
+    def pubrec(self, identifier: bytes, reason_code: int, now: float) -> None:
         """PUBREC came (3.5): answer with PUBREL, or end here if the peer refused the message."""
         link = self.link
         inflight = self.inflight
@@ -90,7 +90,7 @@ class Delivery(Timed):
                 self._put_pubrel(link, identifier, link.version == 5)
             return
         if message.qos != 2:
-            raise ProtocolError(f"PUBREC for packet identifier {identifier}, which is in use at QoS 1")
+            raise ProtocolError(f"PUBREC for packet identifier {int.from_bytes(identifier, "big")}, which is in use at QoS 1")
         self._no_longer_resent(identifier)
         if reason_code >= 0x80:
             del inflight[identifier]
@@ -105,7 +105,7 @@ class Delivery(Timed):
         if link is not None:
             self._put_pubrel(link, identifier, False)
 
-    def complete(self, identifier: int, now: float) -> None:
+    def complete(self, identifier: bytes, now: float) -> None:
         """PUBCOMP came (3.7)."""
         inflight = self.inflight
         if inflight is None:
@@ -114,13 +114,13 @@ class Delivery(Timed):
         if message is None:
             return
         if message is not RELEASED:
-            raise ProtocolError(f"PUBCOMP for packet identifier {identifier}, which was not released")
+            raise ProtocolError(f"PUBCOMP for packet identifier {int.from_bytes(identifier, "big")}, which was not released")
         del inflight[identifier]
         self._no_longer_resent(identifier)
         if self.queue is not None or self._resend is not None:
             self.pump(now)
 
-    def receive(self, identifier: int) -> bool:
+    def receive(self, identifier: bytes) -> bool:
         """A QoS 2 PUBLISH came. False: it is one that we have already [MQTT-4.3.3-10]."""
         received = self.received
         if received is None:
@@ -131,7 +131,7 @@ class Delivery(Timed):
         received.add(identifier)
         return True
 
-    def release(self, identifier: int) -> bool:
+    def release(self, identifier: bytes) -> bool:
         """PUBREL came. False: the identifier is not known."""
         received = self.received
         if received is None or identifier not in received:
@@ -190,14 +190,14 @@ class Delivery(Timed):
         if link.blocked and link.outbox_bytes + message.size() > self.limits.outbox_bytes:
             self.dropped(message, SLOW_CONSUMER, now)
             return False
-        if message.expires_at > 0.0 and now >= message.expires_at:
+        if message.expires_at > 0.0 and now > message.expires_at:
             self.dropped(message, EXPIRED, now)
             return False
         passthrough = link.passthrough
         if passthrough and message.expires_at == 0.0:
             link.put(message.head_v5() if passthrough == 5 else message.head_v3())
             link.put(message.tail_v5() if passthrough == 5 else message.payload)
-        elif not link.put_publish(message, 0, False, now):
+        elif not link.put_publish(message, b"", False, now):
             self.dropped(message, TOO_LARGE, now)
             return False
         link.outgoing.statistics.publish_sent += 1
@@ -205,10 +205,11 @@ class Delivery(Timed):
             link.flush()
         return True
 
-    def _transmit(self, link: Link, inflight: dict[int, Message], message: Message, now: float) -> bool:
-        identifier = self._last_identifier
+    def _transmit(self, link: Link, inflight: dict[bytes, Message], message: Message, now: float) -> bool:
+        number = self._last_identifier
         while True:
-            identifier = identifier + 1 if identifier < 65_535 else 1
+            number = number + 1 if number < 65_535 else 1
+            identifier = IDENTIFIERS[number]
             if identifier not in inflight:
                 break
         passthrough = link.passthrough
@@ -221,7 +222,7 @@ class Delivery(Timed):
                 tail = message.payload
             outbox = link.outbox
             outbox.append(head)
-            outbox.append(IDENTIFIERS[identifier])
+            outbox.append(identifier)
             outbox.append(tail)
             link.outbox_bytes += len(head) + 2 + len(tail)
             if not link.dirty:
@@ -229,13 +230,13 @@ class Delivery(Timed):
                 link.outgoing.dirty.append(link)
             elif link.outbox_bytes > self.limits.early_flush_bytes:
                 link.flush()
-        elif message.expires_at > 0.0 and now >= message.expires_at:
+        elif message.expires_at > 0.0 and now > message.expires_at:
             self.dropped(message, EXPIRED, now)
             return False
         elif not link.put_publish(message, identifier, False, now):
             self.dropped(message, TOO_LARGE, now)
             return False
-        self._last_identifier = identifier
+        self._last_identifier = number
         inflight[identifier] = message
         link.outgoing.statistics.publish_sent += 1
         return True
@@ -274,17 +275,17 @@ class Delivery(Timed):
             self.dropped(message, TOO_LARGE, now)
         return True
 
-    def _no_longer_resent(self, identifier: int) -> None:
+    def _no_longer_resent(self, identifier: bytes) -> None:
         resend = self._resend
         if resend is not None and identifier in resend:
             resend.remove(identifier)
             if not resend:
                 self._resend = None
 
-    def _put_pubrel(self, link: Link, identifier: int, not_found: bool) -> None:
+    def _put_pubrel(self, link: Link, identifier: bytes, not_found: bool) -> None:
         if not_found:
-            link.put(_PUBREL_NOT_FOUND + IDENTIFIERS[identifier] + b"\x92")
+            link.put(_PUBREL_NOT_FOUND + identifier + b"\x92")
         else:
             link.put(_PUBREL)
-            link.put(IDENTIFIERS[identifier])
+            link.put(identifier)
         link.outgoing.statistics.control_sent += 1

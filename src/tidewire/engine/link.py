@@ -60,7 +60,7 @@ class Link(Timed):
             self.dirty = True
             self.outgoing.dirty.append(self)
 
-    def put_publish(self, message: Message, packet_identifier: int, dup: bool, now: float) -> bool:
+    def put_publish(self, message: Message, packet_identifier: bytes, dup: bool, now: float) -> bool:
         """Send a PUBLISH with all that is particular to this peer. False: it is larger than the peer takes."""
         alias = self._alias(message.topic)
         packet = encode_publish(message, self.version, packet_identifier, dup, alias, now)

@@ -8,7 +8,11 @@ from tidewire.wire.codes import V5
 from tidewire.wire.fields import encode_four_byte_integer, encode_two_byte_integer, encode_variable_byte_integer
 
 IDENTIFIERS: Final[list[bytes]] = [encode_two_byte_integer(number) for number in range(65_536)]
-"""Every packet identifier as its two bytes, made once: 3.5 MB for not making one per packet."""
+"""Every packet identifier as its two bytes, made once: 3.5 MB for not making one per packet.
+
+It is also how the engine names them: these objects know their hash and are equal by being the same, so that a table
+of messages in flight costs less with them than with integers.
+"""
 
 
 class Message:
@@ -49,6 +53,14 @@ class Message:
             self.topic, self.payload, qos, retain, self.properties, self.expires_at, self.publisher, identifiers
         )
 
+    def adopt(self, head: bytes, tail_v5: bytes) -> None:
+        """Take over what its publisher sent before and (in 5.0) after the packet identifier: no need to encode it anew."""
+        if tail_v5:
+            self._head_v5 = head
+            self._tail_v5 = tail_v5
+        else:
+            self._head_v3 = head
+
     def size(self) -> int:
         """Bytes it occupies in a queue: what it holds, not what Python adds."""
         return len(self.topic) + len(self.payload) + len(self.properties)
@@ -77,21 +89,21 @@ class Message:
 
 
 def encode_publish(
-    message: Message, version: int, packet_identifier: int, dup: bool, alias: int, now: float
+    message: Message, version: int, packet_identifier: bytes, dup: bool, alias: int, now: float
 ) -> bytes:
     """The whole PUBLISH for one subscriber.
 
     `alias`: 0 for none, above 0 to name topic and alias, below 0 to send the alias alone (3.3.2.3.4). The Message
-    Expiry Interval is what is left of it, at least 1 s [MQTT-3.3.2-6].
+    Expiry Interval is what is left of it, in whole seconds [MQTT-3.3.2-6].
     """
     topic = b"" if alias < 0 else message.topic
     parts = [encode_two_byte_integer(len(topic)), topic]
     if message.qos:
-        parts.append(IDENTIFIERS[packet_identifier])
+        parts.append(packet_identifier)
     if version == V5:
         properties = message.properties + message.identifiers
         if message.expires_at > 0.0:
-            properties += b"\x02" + encode_four_byte_integer(max(1, int(message.expires_at - now + 0.5)))
+            properties += b"\x02" + encode_four_byte_integer(max(0, int(message.expires_at - now + 0.5)))
         if alias:
             properties += b"\x23" + encode_two_byte_integer(abs(alias))
         parts.append(encode_variable_byte_integer(len(properties)))

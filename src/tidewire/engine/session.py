@@ -114,7 +114,7 @@ class Session(Delivery):
             budget -= 1
             if broker.retained.current(message.topic) is not message:
                 continue
-            if 0.0 < message.expires_at <= now:
+            if 0.0 < message.expires_at < now:
                 broker.retained.expire(message)
                 continue
             self.send(message.variant(qos, True, delivery.identifier), now)
@@ -138,7 +138,7 @@ class Session(Delivery):
             return
         kept: deque[Message] = deque()
         for message in queue:
-            if 0.0 < message.expires_at <= now:
+            if 0.0 < message.expires_at < now:
                 self.queue_bytes -= message.size()
                 self.drop(EXPIRED, 1, now)
             else:

@@ -6,7 +6,7 @@ import difflib
 import ipaddress
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -17,6 +17,9 @@ from tidewire.wire.errors import InvalidTopic
 from tidewire.wire.topics import check_topic_filter
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+LARGEST_LIMIT: Final = 2**53
+"""No limit is larger: past it a number is not exact in every type that it passes through."""
 
 
 class ConfigError(ValueError):
@@ -48,15 +51,15 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
 
     bind: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.1", "::1"])
     """Addresses to listen on."""
-    port: int = 1883
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 1883
     """TCP port; 0: any free one."""
     unix_socket: str | None = None
     """Path of a Unix socket to listen on as well."""
-    backlog: int = 1024
+    backlog: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1024
     """Connections that the kernel keeps until they are accepted."""
-    accept_rate: int = 10_000
+    accept_rate: Annotated[int, msgspec.Meta(ge=1)] = 10_000
     """Connections a second that are let in; more wait, so that a storm of them does not starve the others."""
-    connections: int = 0
+    connections: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Connections at a time; 0: as many as open files allow."""
     log_level: LogLevel = "info"
     access: AccessConfig = msgspec.field(default_factory=AccessConfig)
@@ -87,8 +90,8 @@ def make_limits(config: Config) -> Limits:
     for name, value in config.limits.items():
         if name not in known:
             raise ConfigError(f"limits.{name} does not exist{_suggest(name, list(known))}")
-        if value < 0:
-            raise ConfigError(f"limits.{name} must not be negative, not {value}")
+        if not 0 <= value <= LARGEST_LIMIT:
+            raise ConfigError(f"limits.{name} must lie between 0 and {LARGEST_LIMIT}, not be {value}")
         default = known[name]
         setattr(limits, name, float(value) if isinstance(default, float) else int(value))
     for name, least, most in (
@@ -98,6 +101,7 @@ def make_limits(config: Config) -> Limits:
         ("keep_alive_maximum_s", 0, 65_535),
         ("maximum_packet_size", 128, 268_435_460),
         ("session_expiry_maximum_s", 0, 0xFFFF_FFFF),
+        ("retained_burst", 1, LARGEST_LIMIT),
     ):
         if not least <= getattr(limits, name) <= most:
             raise ConfigError(f"limits.{name} must lie between {least} and {most}")

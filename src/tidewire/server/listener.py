@@ -8,7 +8,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
-from tidewire.server.log import logger
+from tidewire.wire.codes import ReasonCode
 
 if TYPE_CHECKING:
     from tidewire.engine.connection import Connection
@@ -54,6 +54,37 @@ class ClientProtocol(asyncio.Protocol):
         self.server.plan_flush()
 
 
+class Waiting(asyncio.Protocol):
+    """Stands in for a client's protocol until the gate lets it in.
+
+    uvloop reads from a new connection whatever `connection_made` said: one read gets here, and then it is paused.
+    """
+
+    __slots__ = ("data", "protocol", "transport")
+
+    def __init__(self, protocol: ClientProtocol, transport: asyncio.Transport) -> None:
+        self.protocol = protocol
+        self.transport = transport
+        self.data = b""
+        transport.pause_reading()
+        transport.set_protocol(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        self.transport.pause_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.protocol.connection_lost(error)
+
+    def let_in(self) -> None:
+        """Its turn has come."""
+        if not self.transport.is_closing():
+            self.transport.set_protocol(self.protocol)
+            self.transport.resume_reading()
+            if self.data:
+                self.protocol.data_received(self.data)
+
+
 class Gate:
     """Lets connections in at a bounded rate and number: the bytes of those past the rate wait in the kernel."""
 
@@ -63,11 +94,11 @@ class Gate:
         self._limit = connections
         self._room = float(accept_rate)
         self._filled_at = monotonic()
-        self._waiting: deque[asyncio.Transport] = deque()
+        self._waiting: deque[Waiting] = deque()
 
     def admit(self, protocol: ClientProtocol, transport: asyncio.Transport) -> None:
         if len(self.connections) >= self._limit:
-            logger.warning("refused peer=%s detail=\"%d connections are open\"", peer_name(transport), self._limit)
+            protocol.connection.close(ReasonCode.SERVER_BUSY, f"{self._limit} connections are open", monotonic())
             transport.abort()
             return
         self.connections.add(protocol)
@@ -75,8 +106,7 @@ class Gate:
         if self._room >= 1.0 and not self._waiting:
             self._room -= 1.0
         else:
-            transport.pause_reading()
-            self._waiting.append(transport)
+            self._waiting.append(Waiting(protocol, transport))
             if len(self._waiting) == 1:
                 asyncio.get_running_loop().call_later(1.0 / self._rate, self._let_in)
 
@@ -87,9 +117,7 @@ class Gate:
         self._fill()
         while self._waiting and self._room >= 1.0:
             self._room -= 1.0
-            transport = self._waiting.popleft()
-            if not transport.is_closing():
-                transport.resume_reading()
+            self._waiting.popleft().let_in()
         if self._waiting:
             asyncio.get_running_loop().call_later(max(1.0 / self._rate, 0.001), self._let_in)
 

@@ -88,6 +88,7 @@ class Server:
                 await self.stop()
                 raise ConfigError(f"cannot listen on {config.unix_socket}: {error.strerror or error}") from None
             self.addresses.append(config.unix_socket)
+        self._loop.set_exception_handler(_log_fault)
         self._tick()
 
     async def stop(self) -> None:
@@ -139,11 +140,10 @@ class Server:
         return ClientProtocol(self)
 
     def _tick(self) -> None:
-        if self._stopping.is_set():
-            return
-        self.broker.tick(monotonic())
-        self.plan_flush()
-        self._loop.call_later(1.0 / BUCKETS_PER_SECOND, self._tick)
+        if not self._stopping.is_set():
+            self._loop.call_later(1.0 / BUCKETS_PER_SECOND, self._tick)
+            self.broker.tick(monotonic())
+            self.plan_flush()
 
 
 class _Access(RuleAccess):
@@ -170,6 +170,12 @@ class _Access(RuleAccess):
         self._waiting -= 1
         connection.authenticated(*answer, monotonic())
         connection.broker.flush(monotonic())
+
+
+def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """An error of ours outside any connection: it is logged, and the broker goes on."""
+    error = context.get("exception")
+    logger.error("internal error: %s", context.get("message"), exc_info=error if isinstance(error, Exception) else None)
 
 
 def _cannot_listen(address: str, port: int, error: OSError) -> str:

@@ -23,15 +23,13 @@ class BrokerFailed(Exception):
     """The broker refused, closed, lost something or fell silent; the text says what."""
 
 
-def open_clients(
-    port: int, count: int, name: str, *, clean_session: bool = True, source: str = HOST
-) -> list[socket.socket]:
-    """`count` connected clients `name-0`, `name-1`, … as blocking sockets; `source` is the address they come from."""
+def open_clients(port: int, count: int, name: str, *, clean_session: bool = True) -> list[socket.socket]:
+    """`count` connected clients `name-0`, `name-1`, … as blocking sockets."""
     clients: list[socket.socket] = []
     while len(clients) < count:
         batch: list[socket.socket] = []
         for number in range(len(clients), min(len(clients) + AT_ONCE, count)):
-            client = socket.create_connection((HOST, port), TIMEOUT_S, (source, 0))
+            client = socket.create_connection((HOST, port), TIMEOUT_S)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client.sendall(connect_packet(f"{name}-{number}", clean_session))
             batch.append(client)
@@ -88,7 +86,7 @@ def close_clients(clients: Sequence[socket.socket]) -> None:
 
 
 def receive_packet(client: socket.socket) -> Packet:
-    """The next packet of a blocking client. Nothing may follow it: that is for `load` to read."""
+    """The next packet of a blocking client. Nothing may follow it: that is for the measurement to read."""
     decoder = Decoder(V311, RECEIVE_BYTES)
     while True:
         data = client.recv(RECEIVE_BYTES)

@@ -1,0 +1,127 @@
+"""Are the limits whole, and do they hold exactly at their edges?"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.engine.harness import World, integers
+from tidewire.engine.limits import MAXIMUM_INTERVAL, Limits
+from tidewire.wire.codes import ConnectReturnCode, ReasonCode
+from tidewire.wire.packets import Connect, Disconnect
+
+
+def test_every_limit_is_a_number_that_is_not_negative() -> None:
+    limits = vars(Limits()) if hasattr(Limits(), "__dict__") else {}
+    assert all(isinstance(value, int | float) and value >= 0 for value in limits.values())
+    assert Limits().session_expiry_maximum_s < MAXIMUM_INTERVAL
+
+
+def test_a_session_has_as_many_subscriptions_as_the_limit_and_not_one_more() -> None:
+    world = World(subscriptions_per_session=3)
+    alice = world.connect("alice", 5)
+    assert alice.subscribe("a", "b", "c", "d") == [0, 0, 0, ReasonCode.QUOTA_EXCEEDED]
+    assert alice.subscribe("a", qos=1) == [1]  # replacing one needs no room
+    world.broker.unsubscribe(world.broker.sessions["alice"], b"a")
+    assert alice.subscribe("d") == [0]
+
+
+def test_before_5_0_the_subscription_that_is_too_many_fails_with_0x80() -> None:
+    assert World(subscriptions_per_session=1).connect("alice").subscribe("a", "b") == [0, 0x80]
+
+
+def test_a_filter_has_as_many_levels_as_the_limit_and_not_one_more() -> None:
+    alice = World(topic_levels=3).connect("alice", 5)
+    assert alice.subscribe("a/b/c", "a/b/c/d", "a/b/#", "$share/g/a/b/c", "$share/g/a/b/c/d") == [
+        0,
+        ReasonCode.TOPIC_FILTER_INVALID,
+        0,
+        0,
+        ReasonCode.TOPIC_FILTER_INVALID,
+    ]
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_a_topic_has_as_many_levels_as_the_limit_and_not_one_more(qos: int) -> None:
+    alice = World(topic_levels=3).connect("alice", 5)
+    alice.subscribe("#")
+    alice.publish("a/b/c", qos=qos)
+    assert [message.topic for message in alice.messages()] == [b"a/b/c"]
+    alice.publish("a/b/c/d", qos=qos, packet_identifier=2)
+    assert alice.take()[-1].reason_code == ReasonCode.TOPIC_NAME_INVALID  # type: ignore[attr-defined]
+    assert alice.is_closed
+
+
+def test_a_client_identifier_has_as_many_bytes_as_the_limit_and_not_one_more() -> None:
+    world = World(client_identifier_bytes=4)
+    assert world.connect("äb1", 5).connack.reason_code == 0
+    assert world.connect("äb12", 5).connack.reason_code == ReasonCode.CLIENT_IDENTIFIER_NOT_VALID
+    assert world.connect("äb12", 4).connack.reason_code == ConnectReturnCode.IDENTIFIER_REJECTED
+
+
+@pytest.mark.parametrize("client_identifier", ["carol", ""])
+def test_there_are_as_many_sessions_as_the_limit_and_not_one_more(client_identifier: str) -> None:
+    world = World(sessions=2)
+    alice = world.connect("alice", 5)
+    world.connect("", 5)
+    assert world.connect(client_identifier, 5).connack.reason_code == ReasonCode.SERVER_BUSY
+    assert world.connect(client_identifier, 4).connack.reason_code == ConnectReturnCode.SERVER_UNAVAILABLE
+    assert len(world.broker.sessions) == 2
+    assert world.connect("alice", 5).connack.reason_code == 0  # one that has its session finds room
+    assert alice.is_closed
+
+
+def test_a_packet_has_as_many_bytes_as_the_limit_and_not_one_more() -> None:
+    world = World(maximum_packet_size=100)
+    alice = world.connect("alice", 5)
+    assert alice.connack.properties == integers(
+        receive_maximum=world.limits.receive_maximum,
+        maximum_packet_size=100,
+        topic_alias_maximum=world.limits.topic_alias_maximum,
+    )
+    alice.subscribe("t")
+    alice.publish("t", b"x" * 94)
+    assert len(alice.messages()) == 1
+    alice.publish("t", b"x" * 95)
+    assert isinstance(goodbye := alice.take()[0], Disconnect)
+    assert goodbye.reason_code == ReasonCode.PACKET_TOO_LARGE
+
+
+@pytest.mark.parametrize("size", [150, 1000])
+def test_a_packet_that_is_too_large_is_refused_before_it_has_come(size: int) -> None:
+    alice = World(maximum_packet_size=100).connect("alice", 5)
+    alice.send_bytes(b"\x30" + bytes([size & 0x7F | 0x80, size >> 7]) + b"\0\1t")
+    assert alice.take()[0].reason_code == ReasonCode.PACKET_TOO_LARGE  # type: ignore[attr-defined]
+
+
+def test_a_short_packet_that_is_too_large_is_refused_before_it_has_come() -> None:
+    alice = World(maximum_packet_size=30).connect("alice", 5)
+    alice.send_bytes(b"\x30\x60\0\1t")
+    assert alice.take()[0].reason_code == ReasonCode.PACKET_TOO_LARGE  # type: ignore[attr-defined]
+
+
+def test_a_stranger_may_send_a_connect_of_the_limit_and_not_one_byte_more() -> None:
+    connect = Connect("x" * 20, 4)
+    size = len(connect.encode(4))
+    world = World(connect_packet_bytes=size)
+    assert world.connect("x" * 20).connack.reason_code == 0
+    peer = world.open()
+    peer.send(Connect("x" * 21, 4))
+    assert peer.is_closed
+    assert peer.take() == []
+
+
+def test_receive_maximum_bounds_unfinished_qos_2_messages_at_its_edge() -> None:
+    alice = World(receive_maximum=2).connect("alice", 5)
+    for identifier in (1, 2, 1):
+        alice.publish("t", qos=2, packet_identifier=identifier)
+    assert not alice.is_closed
+    alice.publish("t", qos=2, packet_identifier=3)
+    assert alice.take()[-1].reason_code == ReasonCode.RECEIVE_MAXIMUM_EXCEEDED  # type: ignore[attr-defined]
+    assert alice.is_closed
+
+
+def test_before_5_0_there_is_no_receive_maximum() -> None:
+    alice = World(receive_maximum=2).connect("alice")
+    for identifier in range(1, 10):
+        alice.publish("t", qos=2, packet_identifier=identifier)
+    assert len(alice.take()) == 9
