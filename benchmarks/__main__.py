@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run the scenarios on every broker that is here, and write the report. `make bench` does it."""
+"""`python -m benchmarks`, or `make bench`: run the scenarios on every broker that is here, and write the report."""
 
 from __future__ import annotations
 
@@ -22,16 +22,25 @@ QUICK_SECONDS: Final = 0.25
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--quick", is_flag=True, help="One short run of each, 64-byte payloads only: about a minute.")
-@click.option("--only", default="", metavar="KEY,…", help="Scenarios by key or by how it begins: pair,fan-out,latency-qos0.")
-@click.option("--brokers", "names", default="", metavar="NAME,…", help="Of tidewire, mosquitto, flashmq, nanomq, amqtt.")
-@click.option("--tidewire", "command", default=TIDEWIRE_COMMAND, metavar="CMD", help="How Tidewire is started, with {port}.")
-@click.option("--repeats", type=click.IntRange(1), help=f"Runs of each, of which the median counts. [default: {REPEATS}]")
+@click.option(
+    "--only", default="", metavar="KEY,…", help="Scenarios by key or by how it begins: pair,fan-out,latency-qos0."
+)
+@click.option(
+    "--brokers", "names", default="", metavar="NAME,…", help="Of tidewire, mosquitto, flashmq, nanomq, amqtt."
+)
+@click.option(
+    "--tidewire", "command", default=TIDEWIRE_COMMAND, metavar="CMD", help="How Tidewire is started, with {port}."
+)
+@click.option(
+    "--repeats", type=click.IntRange(1), help=f"Runs of each, of which the median counts. [default: {REPEATS}]"
+)
 @click.option("--seconds", type=click.FloatRange(0.05), help=f"Time that a run is measured. [default: {SECONDS}]")
 @click.option("--list", "only_list", is_flag=True, help="Say which scenarios and brokers there are.")
 @click.option(
     "--results", type=click.Path(path_type=Path, file_okay=False), default=Path("benchmarks/results"), show_default=True
 )
 def main(
+    *,
     quick: bool,
     only: str,
     names: str,

@@ -22,6 +22,7 @@ from benchmarks.load.clients import HOST, BrokerFailed, close_clients, open_clie
 
 START_TIMEOUT_S: Final = 15.0
 STOP_TIMEOUT_S: Final = 5.0
+OUTPUT: Final = "output"  # the file that keeps what a broker prints
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 TIDEWIRE_COMMAND: Final = f"{shlex.quote(sys.executable)} -m tidewire serve --port {{port}}"
 
@@ -81,26 +82,27 @@ def running(broker: Broker) -> Iterator[Running]:
     """
     _raise_open_file_limit()
     port = _free_port()
-    with tempfile.TemporaryDirectory(prefix="tidewire-bench-") as directory:
-        with open(Path(directory) / "output", "w+b") as output:
-            process = _spawn(broker.command(port, Path(directory)), directory, output.fileno())
+    with tempfile.TemporaryDirectory(prefix="tidewire-bench-") as name:
+        directory = Path(name)
+        process = _spawn(broker.command(port, directory), directory)
+        try:
+            _wait_until_ready(broker, process, port, directory / OUTPUT)
+            yield Running(port, process.pid)
+        finally:
+            process.terminate()
             try:
-                _wait_until_ready(broker, process, port, Path(directory) / "output")
-                yield Running(port, process.pid)
-            finally:
-                process.terminate()
-                try:
-                    process.wait(STOP_TIMEOUT_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
-def _spawn(arguments: list[str], directory: str, output: int) -> subprocess.Popen[bytes]:
+def _spawn(arguments: list[str], directory: Path) -> subprocess.Popen[bytes]:
     ours, theirs = _cores()
     os.sched_setaffinity(0, theirs)  # inherited by the broker
     try:
-        return subprocess.Popen(arguments, cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        with (directory / OUTPUT).open("wb") as output:
+            return subprocess.Popen(arguments, cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     finally:
         os.sched_setaffinity(0, ours)
 

@@ -6,18 +6,22 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import sleep
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
-from benchmarks.load import closed_loop
 from benchmarks.brokers import Running
+from benchmarks.load import closed_loop
+from benchmarks.load.clients import close_clients, expect_silence, open_clients, subscribe
 from benchmarks.load.connections import connect_and_leave
 from benchmarks.load.open_loop import latencies_ns
-from benchmarks.load.clients import close_clients, expect_silence, open_clients, subscribe
+from benchmarks.load.publishers import make_source
+from benchmarks.load.subscribers import make_sink
+from benchmarks.load.tape import Tape
 
 WINDOW_BYTES: Final = 256 * 1024  # outstanding for one subscriber at QoS 0, at most
 WINDOW_MESSAGES: Final = 4096  # likewise, in messages
 SHARED_WINDOW_MESSAGES: Final = 16384  # at QoS 0, of all lanes together
 IN_FLIGHT: Final = 100  # unacknowledged publishes of one publisher at QoS 1 and 2
+WARM_UP: Final = 1 / 3  # of the time that is measured
 
 
 class Scenario(Protocol):
@@ -30,8 +34,8 @@ class Scenario(Protocol):
     def title(self) -> str: ...
 
     @property
-    def reports(self) -> tuple[str, ...]:
-        """The names of its figures."""
+    def compared(self) -> str:
+        """The name of the figure that brokers are compared by."""
 
     def run(self, broker: Running, seconds: float) -> dict[str, float]:
         """Figures by name; raises BrokerFailed or OSError."""
@@ -41,6 +45,8 @@ class Scenario(Protocol):
 class Throughput:
     """As many messages as the broker can pass on, in `lanes` equal groups of publishers and subscribers."""
 
+    compared: ClassVar[str] = "deliveries_per_s"
+
     shape: str
     lanes: int
     publishers: int  # of each lane
@@ -48,35 +54,33 @@ class Throughput:
     qos: int
     payload_bytes: int
 
-    reports = THROUGHPUT_FIGURES
     @property
     def key(self) -> str:
         return f"{self.shape}-qos{self.qos}-{self.payload_bytes}"
 
     @property
     def title(self) -> str:
+        name = self.shape.rstrip("-01")
         size = f"{self.payload_bytes} B" if self.payload_bytes < 1024 else f"{self.payload_bytes // 1024} KiB"
-        publishers, subscribers = self.lanes * self.publishers, self.lanes * self.subscribers
-        return f"{self.shape} {publishers}→{subscribers}, QoS {self.qos}, {size}"
+        return f"{name} {self.lanes * self.publishers}→{self.lanes * self.subscribers}, QoS {self.qos}, {size}"
 
     def run(self, broker: Running, seconds: float) -> dict[str, float]:
         sources = open_clients(broker.port, self.lanes * self.publishers, "source")
         sinks = open_clients(broker.port, self.lanes * self.subscribers, "sink")
+        topics = [b"bench/%03d" % number for number in range(self.lanes)]
+        subscribe(sinks, [[topic] for topic in topics for _ in range(self.subscribers)], self.qos)
         lanes = []
-        for number in range(self.lanes):
-            topic = b"bench/%03d" % number
-            tape = closed_loop.Tape([topic], self.payload_bytes, self.qos)
+        for number, topic in enumerate(topics):
+            tape = Tape([topic], self.payload_bytes, self.qos)
             lane = closed_loop.Lane([self.subscribers], self._window(tape.packet_bytes))
-            mine = sinks[number * self.subscribers : (number + 1) * self.subscribers]
-            subscribe(mine, [[topic]] * self.subscribers, self.qos)
-            for client in mine:
-                lane.sinks.append(closed_loop.make_sink(client, lane, tape))
+            for client in sinks[number * self.subscribers : (number + 1) * self.subscribers]:
+                lane.sinks.append(make_sink(client, tape, lane.tally, self.publishers == 1))
             for client in sources[number * self.publishers : (number + 1) * self.publishers]:
-                lane.sources.append(closed_loop.make_source(client, lane, tape, IN_FLIGHT))
+                lane.sources.append(make_source(client, tape, IN_FLIGHT))
             lanes.append(lane)
-        measured = closed_loop.run(lanes, broker, seconds / 3, seconds)
+        measured = closed_loop.run(lanes, broker, seconds * WARM_UP, seconds)
         expect_silence(sinks)
-        close_clients(sources + sinks)
+        close_clients([*sources, *sinks])
         return throughput_figures(measured)
 
     def _window(self, packet_bytes: int) -> int:
@@ -94,21 +98,22 @@ class Routing:
     filters that match one topic: whether it would get one copy or two, 3.1.1 leaves open [MQTT-3.3.5-1].
     """
 
+    compared: ClassVar[str] = "deliveries_per_s"
+
     key: str = "routing"
     title: str = "routing, 100 000 subscriptions with wildcards, QoS 0, 64 B"
 
     def run(self, broker: Running, seconds: float) -> dict[str, float]:
         filters = [routing_filters(client) for client in range(ROUTING_CLIENTS)]
         topics = [routing_topic(number) for number in range(ROUTING_TOPICS)]
-        tape = closed_loop.Tape(topics, 64, 0)
+        tape = Tape(topics, 64, 0)
         lane = closed_loop.Lane(count_matches(topics, filters), WINDOW_MESSAGES)
         sinks = open_clients(broker.port, ROUTING_CLIENTS, "sink")
         subscribe(sinks, filters, 0)
         (source,) = open_clients(broker.port, 1, "source")
-        for client in sinks:
-            lane.sinks.append(closed_loop.make_sink(client, lane, tape))
-        lane.sources.append(closed_loop.make_source(source, lane, tape, IN_FLIGHT))
-        measured = closed_loop.run([lane], broker, seconds / 3, seconds)
+        lane.sinks += [make_sink(client, tape, lane.tally, False) for client in sinks]
+        lane.sources.append(make_source(source, tape, IN_FLIGHT))
+        measured = closed_loop.run([lane], broker, seconds * WARM_UP, seconds)
         expect_silence(sinks)
         close_clients([source, *sinks])
         return throughput_figures(measured)
@@ -170,6 +175,8 @@ def count_matches(topics: Sequence[bytes], filters: Sequence[Sequence[bytes]]) -
 class Latency:
     """The time from publish to delivery at 1 000 messages a second, which no broker here is busy with."""
 
+    compared: ClassVar[str] = "p99_us"
+
     qos: int
 
     @property
@@ -206,6 +213,8 @@ LATENCY_TIMES_LONGER: Final = 4  # than a throughput run: a percentile needs its
 class Connecting:
     """TCP connection, CONNECT, CONNACK, DISCONNECT, a few at a time."""
 
+    compared: ClassVar[str] = "connects_per_s"
+
     key: str = "connects"
     title: str = "connections opened and closed"
 
@@ -224,6 +233,8 @@ CONNECTS_LIMIT: Final = 20_000  # fewer than there are local ports
 @dataclass(frozen=True)
 class Idle:
     """Resident memory for connections that do nothing, each with a session that outlives it (Clean Session 0)."""
+
+    compared: ClassVar[str] = "resident_bytes_per_connection"
 
     key: str = "idle"
     title: str = "idle connections with session, 10 000"

@@ -165,7 +165,9 @@ class BareClient:
         self.connack = Connack()
         self._decoder = Decoder(version, NO_LIMIT)
         self._inbox: list[Packet] = []
-        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        family = (
+            socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        )
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.settimeout(PATIENCE_S)
         if receive_buffer_bytes:

@@ -7,10 +7,9 @@ import socket
 from time import monotonic
 from typing import Final
 
+from benchmarks.load.clients import HOST, TIMEOUT_S, BrokerFailed, connect_packet
 from tidewire.wire.codes import V311
 from tidewire.wire.packets import Connack, Disconnect
-
-from benchmarks.load.clients import HOST, TIMEOUT_S, BrokerFailed, connect_packet
 
 AT_ONCE: Final = 8  # connections on their way together
 CONNACK: Final = Connack().encode(V311)

@@ -7,11 +7,10 @@ import socket
 from time import monotonic_ns
 from typing import Final
 
+from benchmarks.load.clients import BrokerFailed
 from tidewire.wire.codes import PUBACK, V311
 from tidewire.wire.framing import Decoder
 from tidewire.wire.packets import Acknowledgement, Publish
-
-from benchmarks.load.clients import BrokerFailed
 
 TIMEOUT_NS: Final = 10_000_000_000
 RECEIVE_BYTES: Final = 65_536
@@ -42,7 +41,9 @@ def latencies_ns(
         if sent < messages and now >= next_ns:
             packet = Publish(topic, bytes(STAMP_BYTES) + padding, qos, packet_identifier=sent % 65535 + 1).encode(V311)
             stamp_at = len(packet) - payload_bytes
-            source.send(packet[:stamp_at] + monotonic_ns().to_bytes(STAMP_BYTES, "big") + packet[stamp_at + STAMP_BYTES :])
+            source.send(
+                packet[:stamp_at] + monotonic_ns().to_bytes(STAMP_BYTES, "big") + packet[stamp_at + STAMP_BYTES :]
+            )
             sent += 1
             next_ns += interval_ns
         elif now > next_ns + TIMEOUT_NS:

@@ -1,4 +1,4 @@
-"""What the conformance tests of 5.0 need again and again, each in a word."""
+"""What the conformance tests of 5.0 share: access, properties, lasting clients, and what came back."""
 
 from __future__ import annotations
 

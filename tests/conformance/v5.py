@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tests.engine.harness import Peer, World
 from tests.wire.malformed import framed, sized
-from tidewire.wire.packets import Disconnect
+from tidewire.wire.packets import Connack, Disconnect
 from tidewire.wire.properties import Properties
 
 
@@ -56,12 +56,28 @@ def ended_with(peer: Peer) -> int:
     return last.reason_code
 
 
-def refused_with(world: World, first_bytes: bytes) -> int:
-    """Open a connection with these bytes, which the broker closes without a word; the reason code that it reports."""
+def refusal_of(first_bytes: bytes) -> int:
+    """The reason code of the CONNACK with which a connection that begins like this is refused and closed."""
+    peer = World().open(5)
+    peer.send_bytes(first_bytes)
+    assert peer.is_closed
+    (connack,) = peer.take()
+    assert isinstance(connack, Connack) and not connack.session_present
+    return connack.reason_code
+
+
+def silent_refusal_of(first_bytes: bytes) -> int:
+    """The reason code that the broker reports when it closes a connection that begins like this without a word."""
+    world = World()
     peer = world.open(5)
     peer.send_bytes(first_bytes)
     assert peer.is_closed
     assert peer.take_bytes() == b""
+    return refusal_reported(world)
+
+
+def refusal_reported(world: World) -> int:
+    """The reason code of the last event, which tells of a connection that got no session."""
     event = world.events.log[-1]
     assert event[0] == "refused", event
     code: int = event[1]

@@ -13,7 +13,7 @@ from typing import Any
 
 from tidewire.engine.broker import Broker
 from tidewire.engine.limits import Limits
-from tidewire.engine.ports import Access, Events
+from tidewire.engine.ports import Access, Events, Store
 from tidewire.wire import properties as p
 from tidewire.wire.codes import PUBACK, PUBCOMP, PUBREC, PUBREL
 from tidewire.wire.framing import Decoder
@@ -113,7 +113,9 @@ class RecordingEvents(Events):
 class World:
     """A broker, its clock and its events. A fault inside the engine fails the test."""
 
-    def __init__(self, access: Access | None = None, start: float = 1000.0, **limits: float) -> None:
+    def __init__(
+        self, access: Access | None = None, start: float = 1000.0, store: Store | None = None, **limits: float
+    ) -> None:
         """`limits`: by their names in `engine.limits`; `$SYS` is silent unless `sys_interval_s` is given."""
         self.now = start
         self.limits = Limits()
@@ -122,7 +124,7 @@ class World:
             assert hasattr(self.limits, name), name
             setattr(self.limits, name, value)
         self.events = RecordingEvents()
-        self.broker = Broker(self.now, self.limits, access, self.events, "test", b"secret")
+        self.broker = Broker(self.now, self.limits, access, self.events, "test", b"secret", store)
 
     def open(self, version: int = 4) -> Peer:
         """A network connection without CONNECT."""

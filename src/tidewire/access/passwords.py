@@ -55,8 +55,8 @@ def read_passwords(path: Path) -> Passwords:
 
 def set_password(path: Path, user_name: str, password: bytes) -> None:
     """Add a user to a password file, or change the password of one; the file is made when missing, for its owner only."""
-    if not user_name or ":" in user_name or "\n" in user_name:
-        raise ValueError("a user name must not be empty or contain a colon")
+    if user_name.splitlines() != [user_name] or ":" in user_name or user_name.startswith("#") or not user_name.strip():
+        raise ValueError(f"{user_name!r} cannot be a user name: it must not be empty, have a colon or start with #")
     salt = secrets.token_bytes(12)
     digest = hashlib.pbkdf2_hmac("sha512", password, salt, ITERATIONS, 64)
     entry = f"{user_name}:$7${ITERATIONS}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
@@ -73,4 +73,7 @@ def _parse(entry: str) -> tuple[int, bytes, bytes]:
     iterations = int(parts[2])
     if not 1 <= iterations <= MAXIMUM_ITERATIONS:
         raise ValueError(f"{iterations} iterations are not between 1 and {MAXIMUM_ITERATIONS}")
-    return iterations, base64.b64decode(parts[3], validate=True), base64.b64decode(parts[4], validate=True)
+    digest = base64.b64decode(parts[4], validate=True)
+    if not digest:
+        raise ValueError("the hash is empty")
+    return iterations, base64.b64decode(parts[3], validate=True), digest

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import sys
+from typing import Any
 
 import click
 
@@ -24,8 +26,25 @@ def _print_version(context: click.Context, parameter: click.Parameter, value: bo
         context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show version.")
+class _Command(click.Group):
+    """A group whose mistakes are told in one line."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+        except click.ClickException as error:
+            click.echo(f"tidewire: {error.format_message()}", err=True)
+        except click.Abort:
+            click.echo("tidewire: aborted", err=True)
+        sys.exit(2)
+
+
+@click.group(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show version."
+)
 def main() -> None:
     """MQTT for Python, whole: a broker for MQTT 3.1, 3.1.1 and 5.0."""
 

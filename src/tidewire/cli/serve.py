@@ -17,10 +17,14 @@ from tidewire.server.server import Server
 
 
 @click.command()
-@click.option("--bind", "-b", multiple=True, metavar="HOST", help="Address to listen on; may be repeated. [default: loopback]")
+@click.option(
+    "--bind", "-b", multiple=True, metavar="HOST", help="Address to listen on; may be repeated. [default: loopback]"
+)
 @click.option("--port", "-p", type=click.IntRange(0, 65_535), help="TCP port; 0 for any free one. [default: 1883]")
 @click.option("--unix-socket", metavar="PATH", help="Listen on a Unix socket as well.")
-@click.option("--config", "-c", "config_file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Configuration file.")
+@click.option(
+    "--config", "-c", "config_file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Configuration file."
+)
 @click.option("--password-file", metavar="FILE", help="User names and passwords, made by `tidewire passwd`.")
 @click.option(
     "--log-level", "-l", type=click.Choice(["debug", "info", "warning", "error"]), help="What to log. [default: info]"
@@ -78,7 +82,10 @@ def _run(config: Config) -> None:
 async def _serve(config: Config, loop_name: str) -> None:
     server = Server(config)
     await server.start()
-    log.logger.info("tidewire %s (%s, %s) serves MQTT on %s", __version__, form(), loop_name, ", ".join(server.addresses))
+    server.heed_signals()  # before the line that says it is ready
+    log.logger.info(
+        "tidewire %s (%s, %s) serves MQTT on %s", __version__, form(), loop_name, ", ".join(server.addresses)
+    )
     await server.serve()
 
 

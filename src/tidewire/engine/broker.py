@@ -16,7 +16,7 @@ from tidewire.engine.ledger import NO_PERMISSION, REASONS, RETAINED_FULL, SESSIO
 from tidewire.engine.limits import Limits
 from tidewire.engine.link import Outgoing
 from tidewire.engine.message import Message
-from tidewire.engine.ports import EVERYBODY, Access, Events, Principal, Transport
+from tidewire.engine.ports import Access, Events, Principal, Store, Transport
 from tidewire.engine.retained import RetainedDelivery, RetainedMessages
 from tidewire.engine.routing import Route, RouteCache, SharedTargets, Subscription, TopicTree
 from tidewire.engine.session import Session
@@ -44,8 +44,9 @@ class Broker(Timed):
         events: Events | None = None,
         version: str = "",
         secret: bytes = b"",
+        store: Store | None = None,
     ) -> None:
-        """`version` is shown in `$SYS`; `secret` makes assigned client identifiers hard to guess."""
+        """What `store` has kept is taken up again; without one, sessions end with the process. `version` is shown in `$SYS`; `secret` makes assigned client identifiers hard to guess."""
         super().__init__()
         self.limits = limits if limits is not None else Limits()
         self.access = access if access is not None else Access()
@@ -61,12 +62,16 @@ class Broker(Timed):
         self.retained = RetainedMessages(self.limits.retained_messages, self.limits.retained_bytes)
         self.timers = Timers(now)
         self.closing = False
-        self._paced: list[Session] = []
+        self.store = store
+        self._paced: dict[Session, None] = {}
+        self._awaiting_commit: dict[Connection, None] = {}
         self._secret = secret
         self._identifiers_made = 0
+        self._sys_at = now
         if self.limits.sys_interval_s:
-            self._sys_at = now
             self.timers.add(now, self, now)
+        if store is not None:
+            self._restore(store, now)
 
     # -- what the server calls
 
@@ -78,7 +83,7 @@ class Broker(Timed):
         """Send what this pass produced. True: there is more to do as soon as others had their turn."""
         paced = self._paced
         if paced:
-            self._paced = []
+            self._paced = {}
             for session in paced:
                 session.deliver_retained(now)
         self.outgoing.flush()
@@ -99,9 +104,19 @@ class Broker(Timed):
         """Access decisions are asked for anew from here on."""
         self.routes.clear()
 
+    def committed(self, ticket: int, now: float) -> None:
+        """The store has everything up to this ticket: the acknowledgements that waited for it leave."""
+        for connection in list(self._awaiting_commit):
+            if connection.keep_promises(ticket):
+                del self._awaiting_commit[connection]
+
+    def await_commit(self, connection: Connection) -> None:
+        """A connection has acknowledgements that wait for the store."""
+        self._awaiting_commit[connection] = None
+
     def later(self, session: Session) -> None:
         """Go on with a session's retained messages at the next flush."""
-        self._paced.append(session)
+        self._paced[session] = None
 
     # -- sessions (3.1.2.4, 4.1)
 
@@ -155,6 +170,9 @@ class Broker(Timed):
         connection.next_look = 0.0
         if connection.keep_alive:
             self.timers.add(now + 1.5 * connection.keep_alive, connection, now)
+        if self.store is not None and (session.expiry_interval or session.store is not None):
+            self.store.session_kept(session)
+            session.store = self.store
         self.events.connected(session, connection.peer, resumed)
 
     def session_left(
@@ -162,6 +180,8 @@ class Broker(Timed):
     ) -> None:
         """The session's connection is gone (3.1.2.5, 3.1.2.11.2)."""
         self.statistics.connections -= 1
+        if connection in self._awaiting_commit:
+            del self._awaiting_commit[connection]
         session.connection = None
         session.pause()
         self.events.disconnected(session.client_identifier, connection.peer, reason_code, detail)
@@ -179,6 +199,8 @@ class Broker(Timed):
             return
         session.ends_at = now + session.expiry_interval
         session.plan(now)
+        if session.store is not None:
+            session.store.session_kept(session)
 
     def end_session(self, session: Session, now: float) -> None:
         """Session State is discarded: subscriptions, queued messages, and a will that still waited is published."""
@@ -191,6 +213,9 @@ class Broker(Timed):
             for subscription in list(subscriptions.values()):
                 self._remove_subscription(subscription)
             session.subscriptions = None
+        if session.store is not None:
+            session.store.session_ended(session)
+            session.store = None
         lost = session.discard_queue()
         if lost:
             session.drop(SESSION_ENDED, lost, now)
@@ -235,20 +260,18 @@ class Broker(Timed):
             self.events.denied(session.client_identifier, "subscribe", topic_filter)
             return self.access.denied_code
         subscriptions = session.subscriptions
-        if subscriptions is None:
-            subscriptions = session.subscriptions = {}
-        if topic_filter not in subscriptions and len(subscriptions) >= limits.subscriptions_per_session:
+        if (
+            subscriptions is not None
+            and len(subscriptions) >= limits.subscriptions_per_session
+            and topic_filter not in subscriptions
+        ):
             return ReasonCode.QUOTA_EXCEEDED
         subscription = Subscription(
             session, topic_filter, request.qos, request.no_local, request.retain_as_published, identifier
         )
-        replaced = self.tree.add(subscription)
-        subscriptions[topic_filter] = subscription
-        self.routes.changed(topic_filter)
-        if replaced is None:
-            self.statistics.subscriptions += 1
-            if share_name:
-                self.statistics.shared_subscriptions += 1
+        replaced = self._add_subscription(session, subscription)
+        if session.store is not None:
+            session.store.subscribed(session, subscription)
         handling = request.retain_handling
         if not share_name and (handling == 0 or (handling == 1 and replaced is None)):
             messages = self.retained.match(plain_filter)
@@ -268,7 +291,23 @@ class Broker(Timed):
         if not subscriptions:
             session.subscriptions = None
         self._remove_subscription(subscription)
+        if session.store is not None:
+            session.store.unsubscribed(session, topic_filter)
         return True
+
+    def _add_subscription(self, session: Session, subscription: Subscription) -> Subscription | None:
+        """Add or replace; returns the one that was there."""
+        topic_filter = subscription.topic_filter
+        if session.subscriptions is None:
+            session.subscriptions = {}
+        session.subscriptions[topic_filter] = subscription
+        replaced = self.tree.add(subscription)
+        self.routes.changed(topic_filter)
+        if replaced is None:
+            self.statistics.subscriptions += 1
+            if split_share(topic_filter)[0]:
+                self.statistics.shared_subscriptions += 1
+        return replaced
 
     def _remove_subscription(self, subscription: Subscription) -> None:
         self.tree.remove(subscription)
@@ -287,8 +326,13 @@ class Broker(Timed):
         if access.unrestricted:
             return True
         decisions = principal.publish_decisions
-        if principal.decisions_epoch != access.epoch or len(decisions) > self.limits.route_cache_topics:
+        if (
+            principal.decided_by is not access
+            or principal.decisions_epoch != access.epoch
+            or len(decisions) >= self.limits.route_cache_topics
+        ):
             decisions.clear()
+            principal.decided_by = access
             principal.decisions_epoch = access.epoch
         known = decisions.get(topic)
         if known is None:
@@ -322,6 +366,8 @@ class Broker(Timed):
         if retain:
             if self.retained.set(message):
                 kept = True
+                if self.store is not None:
+                    self.store.retained(message.topic, message if message.payload else None)
             else:
                 refused = True
                 self.ledger.add(RETAINED_FULL, 1, now)
@@ -484,12 +530,36 @@ class Broker(Timed):
                 ReasonCode.TOPIC_NAME_INVALID, f"the topic has more than {self.limits.topic_levels} levels"
             )
 
+    # -- the store
+
+    def _restore(self, store: Store, now: float) -> None:
+        """Take up what an earlier life has left: sessions wait for their clients, wills for their delay."""
+        sessions, retained = store.load()
+        for stored in sessions:
+            principal = Principal(stored.user_name, stored.client_identifier)
+            session = self.sessions[stored.client_identifier] = Session(self, stored.client_identifier, principal)
+            session.expiry_interval = stored.expiry_interval
+            session.restore(stored, now)
+            for topic_filter, (qos, no_local, retain_as_published, identifier) in stored.subscriptions.items():
+                self._add_subscription(
+                    session, Subscription(session, topic_filter, qos, no_local, retain_as_published, identifier)
+                )
+            session.store = store
+            session.plan(now)
+        for message in retained:
+            self.retained.set(message)
+
     # -- $SYS
 
     def due(self, now: float) -> None:
         """Publish the `$SYS` topics."""
-        self.publish_sys(now)
-        self.timers.add(now + self.limits.sys_interval_s, self, now)
+        if now >= self._sys_at:
+            self._sys_at = now + self.limits.sys_interval_s
+            try:
+                self.publish_sys(now)
+            except Exception as error:
+                self.events.fault("", error)
+        self.timers.add(self._sys_at, self, now)
 
     def publish_sys(self, now: float) -> None:
         """Set and send every `$SYS/broker/…` topic whose value has changed."""

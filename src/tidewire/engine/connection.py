@@ -7,6 +7,7 @@ comparing bytes, routed once, and passed on as one slice of what came in.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
@@ -89,7 +90,10 @@ class Connection(Link):
         self._route_epoch = -1
         self._topic_aliases: dict[int, bytes] | None = None
         self._publish_properties: _PublishProperties | None = None
-        broker.timers.add(now + broker.limits.connect_timeout_s, self, now)
+        self._promises: deque[_Promise] | None = None
+        self._deadline = now + broker.limits.connect_timeout_s
+        """When a connection that is not (or not any more) connected ends, whatever else happens."""
+        broker.timers.add(self._deadline, self, now)
 
     # -- what the server calls
 
@@ -151,6 +155,9 @@ class Connection(Link):
 
     def due(self, now: float) -> None:
         """Connect time-out, keep-alive, and the cut of a closed connection that does not drain."""
+        if (self.closed or self._state != _CONNECTED) and now < self._deadline:
+            self.broker.timers.add(self._deadline, self, now)
+            return
         if self.closed:
             self.transport.abort()
             return
@@ -262,6 +269,8 @@ class Connection(Link):
             self.version = V5  # so that a fault in the rest of it can be answered
         packet = decode(int(first), data, body, end, V311)
         assert isinstance(packet, Connect)
+        if packet.version == V5:
+            find_packet(data, position, self._maximum_packet_size, True)  # now that it says what it is [MQTT-1.5.5-1]
         self._connecting(packet, now)
         return end
 
@@ -360,12 +369,37 @@ class Connection(Link):
             if head:
                 message.adopt(head, tail_v5)
             reason_code = broker.publish(message, route, now)
-        if qos == 1:
-            self._put_answer(_PUBACK, identifier, reason_code)
-        elif qos == 2:
-            if reason_code >= 0x80 and self.version == V5:
-                session.release(identifier)
-            self._put_answer(_PUBREC, identifier, reason_code)
+        if qos == 0:
+            return
+        if qos == 2 and reason_code >= 0x80 and self.version == V5:
+            session.release(identifier)
+        answer = _PUBACK if qos == 1 else _PUBREC
+        if broker.store is not None:
+            ticket = broker.store.barrier()
+            if ticket or self._promises is not None:
+                self._promise(_Promise(ticket, answer, identifier, reason_code))
+                return
+        self._put_answer(answer, identifier, reason_code)
+
+    def keep_promises(self, ticket: int) -> bool:
+        """Send the acknowledgements that waited for this ticket, in order. False: others still wait [MQTT-4.6.0-2]."""
+        promises = self._promises
+        while promises and promises[0].ticket <= ticket:
+            promise = promises.popleft()
+            self._put_answer(promise.answer, promise.identifier, promise.reason_code)
+        if promises:
+            return False
+        self._promises = None
+        return True
+
+    def _promise(self, promise: _Promise) -> None:
+        """An acknowledgement leaves when the store has what it acknowledges."""
+        if self._promises is None:
+            self._promises = deque()
+            self.broker.await_commit(self)
+        elif not promise.ticket:
+            promise.ticket = self._promises[-1].ticket
+        self._promises.append(promise)
 
     def _read_head(self, data: bytes, start: i64, body: i64, end: i64) -> i64:
         """Read the topic of a PUBLISH into `_topic`, or recognise it; returns where it ends.
@@ -585,28 +619,32 @@ class Connection(Link):
         if not identifier:
             identifier = broker.new_client_identifier()
             connack.properties.texts[p.ASSIGNED_CLIENT_IDENTIFIER] = identifier
-        elif not broker.has_room_for(identifier):
+        if not broker.has_room_for(identifier):
             self._refuse(ReasonCode.SERVER_BUSY, "no room for another session", now)
             return
         self._set_keep_alive(packet, connack)
-        session, present = broker.open_session(self, identifier, principal, packet.clean_start, now)
         asked = packet.properties.integer(p.SESSION_EXPIRY_INTERVAL, 0)
         if self.version != V5 and not packet.clean_start:
             asked = MAXIMUM_INTERVAL
-        session.expiry_interval = min(asked, limits.session_expiry_maximum_s)
+        expiry_interval = min(asked, limits.session_expiry_maximum_s)
+        if self.version == V5:
+            integers = connack.properties.integers
+            if expiry_interval != asked:
+                integers[p.SESSION_EXPIRY_INTERVAL] = expiry_interval
+            integers[p.RECEIVE_MAXIMUM] = limits.receive_maximum
+            integers[p.MAXIMUM_PACKET_SIZE] = limits.maximum_packet_size
+            integers[p.TOPIC_ALIAS_MAXIMUM] = limits.topic_alias_maximum
+            if self._is_too_large(connack.encode(V5)):
+                self._refuse(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, "Maximum Packet Size is too small", now)
+                return
+        session, present = broker.open_session(self, identifier, principal, packet.clean_start, now)
+        session.expiry_interval = expiry_interval
         self._set_will(session, packet.will)
         self.session = session
         self._state = _CONNECTED
         self._maximum_packet_size = limits.maximum_packet_size
         self.refresh_passthrough()
         connack.session_present = present and self.version != V31
-        if self.version == V5:
-            integers = connack.properties.integers
-            if session.expiry_interval != asked:
-                integers[p.SESSION_EXPIRY_INTERVAL] = session.expiry_interval
-            integers[p.RECEIVE_MAXIMUM] = limits.receive_maximum
-            integers[p.MAXIMUM_PACKET_SIZE] = limits.maximum_packet_size
-            integers[p.TOPIC_ALIAS_MAXIMUM] = limits.topic_alias_maximum
         self._put_packet(connack)
         broker.session_opened(session, self, present, now)
         window = min(limits.inflight_maximum, packet.properties.integer(p.RECEIVE_MAXIMUM, 65_535))
@@ -664,6 +702,7 @@ class Connection(Link):
         """Flush, close, and leave the session to itself."""
         broker = self.broker
         session = self.session
+        self.blocked = False  # what waits is the transport's now, in front of our last word
         self.flush()
         self.closed = True
         self.passthrough = 0
@@ -671,6 +710,7 @@ class Connection(Link):
         self._chunks = None
         self._topic_aliases = None
         self._publish_properties = None
+        self._promises = None
         self._route = _NO_ROUTE
         if reason_code >= 0x80 and self.transport.can_write_eof():
             # Bytes still unread would make the close a reset, and the peer might never see why: let it end the stream.
@@ -678,7 +718,8 @@ class Connection(Link):
         else:
             self.transport.close()
         self.next_look = 0.0
-        broker.timers.add(now + broker.limits.closing_grace_s, self, now)
+        self._deadline = now + broker.limits.closing_grace_s
+        broker.timers.add(self._deadline, self, now)
         if session is None:
             broker.events.refused("", self.peer, reason_code, detail)
             return
@@ -688,16 +729,19 @@ class Connection(Link):
     def _put_explained(self, packet: Connack | Disconnect, detail: str) -> None:
         """With a Reason String, unless that made it larger than the client takes [MQTT-3.2.2-19, 3.14.2-3]."""
         packet.properties.texts[p.REASON_STRING] = detail
-        if self.peer_maximum_packet_size and len(packet.encode(V5)) > self.peer_maximum_packet_size:
+        if self._is_too_large(packet.encode(V5)):
             del packet.properties.texts[p.REASON_STRING]
         self._put_packet(packet)
 
     def _put_packet(self, packet: Packet) -> None:
         encoded = packet.encode(self.version)
-        if self.peer_maximum_packet_size and len(encoded) > self.peer_maximum_packet_size:
+        if self._is_too_large(encoded):
             return  # [MQTT-3.1.2-24]: it cannot be told
         self.put(encoded)
         self.broker.statistics.control_sent += 1
+
+    def _is_too_large(self, encoded: bytes) -> bool:
+        return self.peer_maximum_packet_size > 0 and len(encoded) > self.peer_maximum_packet_size
 
 
 def _identifier(data: bytes, position: i64) -> bytes:
@@ -707,6 +751,16 @@ def _identifier(data: bytes, position: i64) -> bytes:
     if number == 0:
         raise MalformedPacket("packet identifier 0")
     return IDENTIFIERS[number]
+
+
+class _Promise:
+    """An acknowledgement that waits for the store."""
+
+    def __init__(self, ticket: int, answer: bytes, identifier: bytes, reason_code: int) -> None:
+        self.ticket = ticket
+        self.answer = answer
+        self.identifier = identifier
+        self.reason_code = reason_code
 
 
 class _PublishProperties:

@@ -21,6 +21,7 @@ from tidewire.engine.ledger import EXPIRED, QUEUE_FULL, SLOW_CONSUMER, TOO_LARGE
 from tidewire.engine.limits import Limits
 from tidewire.engine.link import Link
 from tidewire.engine.message import IDENTIFIERS, Message
+from tidewire.engine.ports import Store
 from tidewire.engine.timers import Timed
 from tidewire.wire.errors import ProtocolError
 
@@ -37,12 +38,16 @@ class Delivery(Timed):
     def __init__(self, limits: Limits) -> None:
         super().__init__()
         self.limits = limits
+        self.store: Store | None = None
+        """Where this state is kept beyond the process, if anywhere."""
         self.link: Link | None = None
         self.window = limits.inflight_maximum
         """Messages that may be in flight: our limit or the peer's Receive Maximum, whichever is less (4.9)."""
         self.inflight: dict[bytes, Message] | None = None
         self.queue: deque[Message] | None = None
         self.queue_bytes = 0
+        self.holds_more = False
+        """Whether a subclass has more to send, on the next `pump`, than stands in the queue."""
         self.received: set[bytes] | None = None
         self._resend: deque[bytes] | None = None
         self._last_identifier = 0
@@ -54,17 +59,28 @@ class Delivery(Timed):
         """The peer has acknowledged a message."""
 
     def send(self, message: Message, now: float) -> bool:
-        """Send a message, or keep it for later. False: it was dropped (`dropped` was told), or there is nobody to take QoS 0."""
+        """Send a message, or keep it for later. False: it was dropped (`dropped` was told), or there is nobody to take QoS 0.
+
+        One that is too large for the peer, or has expired, is dropped as well but counts as sent [MQTT-3.1.2-25].
+        """
         link = self.link
         if message.qos == 0:
             return link is not None and self._send_at_most_once(link, message, now)
+        store = self.store
+        if store is not None:
+            store.kept(self, message)
         if link is not None and not link.blocked and self.queue is None and self._resend is None:
             inflight = self.inflight
             if inflight is None:
                 inflight = self.inflight = {}
             if len(inflight) < self.window:
-                return self._transmit(link, inflight, message, now)
-        return self._enqueue(message, now)
+                if not self._transmit(link, inflight, message, now) and store is not None:
+                    store.settled(self, b"", message)
+                return True
+        taken = self._enqueue(message, now)
+        if not taken and store is not None:
+            store.settled(self, b"", message)
+        return taken
 
     def acknowledge(self, identifier: bytes, now: float) -> None:
         """PUBACK came (3.4)."""
@@ -73,10 +89,8 @@ class Delivery(Timed):
         if inflight is None or message is None:
             return  # acknowledged before, or never sent: there is nothing to repair
         if message.qos != 1:
-            raise ProtocolError(f"PUBACK for packet identifier {int.from_bytes(identifier, "big")}, which is in use at QoS 2")
-        del inflight[identifier]
-        self._no_longer_resent(identifier)
-        self.settled(message)
+            raise _out_of_step("PUBACK", identifier, "is in use at QoS 2")
+        self._settle(inflight, identifier, message)
         if self.queue is not None or self._resend is not None:
             self.pump(now)
 
@@ -90,17 +104,17 @@ class Delivery(Timed):
                 self._put_pubrel(link, identifier, link.version == 5)
             return
         if message.qos != 2:
-            raise ProtocolError(f"PUBREC for packet identifier {int.from_bytes(identifier, "big")}, which is in use at QoS 1")
-        self._no_longer_resent(identifier)
+            raise _out_of_step("PUBREC", identifier, "is in use at QoS 1")
         if reason_code >= 0x80:
-            del inflight[identifier]
-            if message is not RELEASED:
-                self.settled(message)
-            if self.queue is not None or self._resend is not None:
+            self._settle(inflight, identifier, message)
+            if self.queue is not None or self._resend is not None or self.holds_more:
                 self.pump(now)
             return
+        self._no_longer_resent(identifier)
         if message is not RELEASED:
             inflight[identifier] = RELEASED
+            if self.store is not None:
+                self.store.released(self, identifier)
             self.settled(message)
         if link is not None:
             self._put_pubrel(link, identifier, False)
@@ -114,9 +128,8 @@ class Delivery(Timed):
         if message is None:
             return
         if message is not RELEASED:
-            raise ProtocolError(f"PUBCOMP for packet identifier {int.from_bytes(identifier, "big")}, which was not released")
-        del inflight[identifier]
-        self._no_longer_resent(identifier)
+            raise _out_of_step("PUBCOMP", identifier, "was not released")
+        self._settle(inflight, identifier, message)
         if self.queue is not None or self._resend is not None:
             self.pump(now)
 
@@ -125,10 +138,12 @@ class Delivery(Timed):
         received = self.received
         if received is None:
             self.received = {identifier}
-            return True
-        if identifier in received:
+        elif identifier in received:
             return False
-        received.add(identifier)
+        else:
+            received.add(identifier)
+        if self.store is not None:
+            self.store.received(self, identifier)
         return True
 
     def release(self, identifier: bytes) -> bool:
@@ -139,6 +154,8 @@ class Delivery(Timed):
         received.remove(identifier)
         if not received:
             self.received = None
+        if self.store is not None:
+            self.store.forgotten(self, identifier)
         return True
 
     def resume(self, link: Link, window: int, now: float) -> None:
@@ -174,7 +191,8 @@ class Delivery(Timed):
                 self.queue_bytes -= message.size()
                 if not self.queue:
                     self.queue = None
-                self._transmit(link, inflight, message, now)
+                if not self._transmit(link, inflight, message, now) and self.store is not None:
+                    self.store.settled(self, b"", message)
             else:
                 return
             if link.outbox_bytes > enough:
@@ -199,7 +217,7 @@ class Delivery(Timed):
             link.put(message.tail_v5() if passthrough == 5 else message.payload)
         elif not link.put_publish(message, b"", False, now):
             self.dropped(message, TOO_LARGE, now)
-            return False
+            return True
         link.outgoing.statistics.publish_sent += 1
         if link.outbox_bytes > self.limits.early_flush_bytes:
             link.flush()
@@ -238,6 +256,8 @@ class Delivery(Timed):
             return False
         self._last_identifier = number
         inflight[identifier] = message
+        if self.store is not None:
+            self.store.sent(self, identifier, message)
         link.outgoing.statistics.publish_sent += 1
         return True
 
@@ -272,8 +292,20 @@ class Delivery(Timed):
             link.outgoing.statistics.publish_sent += 1
         else:
             del inflight[identifier]
+            if self.store is not None:
+                self.store.settled(self, identifier, message)
             self.dropped(message, TOO_LARGE, now)
         return True
+
+    def _settle(self, inflight: dict[bytes, Message], identifier: bytes, message: Message) -> None:
+        """The peer is done with a packet identifier."""
+        del inflight[identifier]
+        if self._resend is not None:
+            self._no_longer_resent(identifier)
+        if self.store is not None:
+            self.store.settled(self, identifier, message)
+        if message is not RELEASED:
+            self.settled(message)
 
     def _no_longer_resent(self, identifier: bytes) -> None:
         resend = self._resend
@@ -289,3 +321,7 @@ class Delivery(Timed):
             link.put(_PUBREL)
             link.put(identifier)
         link.outgoing.statistics.control_sent += 1
+
+
+def _out_of_step(packet: str, identifier: bytes, why: str) -> ProtocolError:
+    return ProtocolError(f"{packet} for packet identifier {int.from_bytes(identifier, 'big')}, which {why}")

@@ -11,7 +11,9 @@ from mypy_extensions import mypyc_attr
 
 if TYPE_CHECKING:
     from tidewire.engine.connection import Connection
+    from tidewire.engine.delivery import Delivery
     from tidewire.engine.message import Message
+    from tidewire.engine.routing import Subscription
     from tidewire.engine.session import Session
     from tidewire.wire.packets import Connect
 
@@ -40,6 +42,8 @@ class Principal:
         self.user_name = user_name
         self.client_identifier = client_identifier
         self.publish_decisions: dict[bytes, bool] = {}
+        """What `decided_by` said at its `decisions_epoch`."""
+        self.decided_by: Access | None = None
         self.decisions_epoch = -1
 
 
@@ -95,39 +99,74 @@ class Events:
         """An error of our own while a peer's bytes were handled; its connection is closed."""
 
 
+class StoredSession:
+    """A session as a store gives it back."""
+
+    def __init__(self, client_identifier: str, user_name: str | None, expiry_interval: int) -> None:
+        self.client_identifier = client_identifier
+        self.user_name = user_name
+        self.expiry_interval = expiry_interval
+        self.subscriptions: dict[bytes, tuple[int, bool, bool, int]] = {}
+        """Topic filter → (QoS, No Local, Retain As Published, Subscription Identifier)."""
+        self.inflight: dict[bytes, Message | None] = {}
+        """Packet identifier → message, or None once its PUBREL was sent; in the order of sending."""
+        self.queue: list[Message] = []
+        self.received: set[bytes] = set()
+        """QoS 2 packet identifiers of the client that wait for PUBREL."""
+        self.will: Message | None = None
+        self.will_delay = 0
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Store:
-    """Where sessions and messages outlive the process. This base keeps nothing.
+    """Where sessions and messages outlive the process: told of every change, in the order in which they happen.
 
-    The engine calls it in the order in which things happen. `keep` answers whether the log already has the message: an
-    acknowledgement that waits leaves when the store calls `Broker.committed(ticket)`.
+    Only sessions that outlive their connection are told of. An acknowledgement of a QoS 1 or 2 message leaves when
+    everything told before it is safe: `barrier` answers 0 when it is already, else a ticket, and the store calls
+    `Broker.committed(ticket)` when it has come true.
     """
 
-    def load(self) -> tuple[list[Session], list[Message]]:
-        """Sessions (with subscriptions, in-flight and queued messages) and retained messages of the last life."""
+    def load(self) -> tuple[list[StoredSession], list[Message]]:
+        """Sessions and retained messages of the last life."""
         return [], []
 
+    def barrier(self) -> int:
+        """0: all that was told is safe; else the ticket, larger each time, of the commit that will make it so."""
+        return 0
+
     def session_kept(self, session: Session) -> None:
-        """A session began, or its expiry, will or connection changed."""
+        """A session that outlives its connection was opened or left, with this expiry and will.
+
+        Told of a session for the first time, a store takes over all that the session holds by then.
+        """
 
     def session_ended(self, session: Session) -> None: ...
 
-    def subscribed(self, session: Session, topic_filter: bytes) -> None: ...
+    def subscribed(self, session: Session, subscription: Subscription) -> None:
+        """A subscription was made or replaced."""
 
     def unsubscribed(self, session: Session, topic_filter: bytes) -> None: ...
 
     def retained(self, topic: bytes, message: Message | None) -> None:
         """The retained message of a topic was set, or cleared with None."""
 
-    def keep(self, message: Message, sessions: list[Session], ticket: int) -> bool:
-        """A QoS 1 or 2 message now belongs to these persistent sessions. True: it is safe; False: it will be."""
-        return True
+    def kept(self, delivery: Delivery, message: Message) -> None:
+        """A QoS 1 or 2 message is the session's now."""
 
-    def settled(self, session: Session, message: Message) -> None:
-        """A session acknowledged a message, or dropped it."""
+    def sent(self, delivery: Delivery, identifier: bytes, message: Message) -> None:
+        """The message that was kept first of those that are not yet sent took a packet identifier."""
 
-    def received(self, session: Session, packet_identifier: int, open_: bool) -> None:
-        """A QoS 2 identifier of a publisher was taken (True) or released (False)."""
+    def released(self, delivery: Delivery, identifier: bytes) -> None:
+        """PUBREC came: from here on there is only PUBREL to send."""
+
+    def settled(self, delivery: Delivery, identifier: bytes, message: Message) -> None:
+        """A message was acknowledged, or dropped; the identifier is empty for one that was never sent."""
+
+    def received(self, delivery: Delivery, identifier: bytes) -> None:
+        """A QoS 2 message of the client was taken."""
+
+    def forgotten(self, delivery: Delivery, identifier: bytes) -> None:
+        """Its PUBREL came."""
 
 
 EVERYBODY = Principal(None, "")

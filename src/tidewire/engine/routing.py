@@ -32,8 +32,13 @@ class Subscription:
         self.qos = qos
         self.no_local = no_local
         self.retain_as_published = retain_as_published
+        self._identifier = identifier
         self.identifier = b"\x0b" + encode_variable_byte_integer(identifier) if identifier else b""
         """The Subscription Identifier as an encoded property, empty for none (3.8.2.1.2)."""
+
+    def options(self) -> tuple[int, bool, bool, int]:
+        """QoS, No Local, Retain As Published, Subscription Identifier: as a store keeps them."""
+        return self.qos, self.no_local, self.retain_as_published, self._identifier
 
     def is_plain(self) -> bool:
         """Whether a message needs no change for it but perhaps a lower QoS."""

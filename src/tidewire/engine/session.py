@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from tidewire.engine.delivery import Delivery
+from tidewire.engine.delivery import RELEASED, Delivery
 from tidewire.engine.ledger import BURST_PAUSE_S, EXPIRED, REASONS, Ledger
 from tidewire.engine.message import Message
-from tidewire.engine.ports import Principal
+from tidewire.engine.ports import Principal, StoredSession
 from tidewire.engine.retained import RetainedDelivery
 from tidewire.engine.routing import Subscription
 
@@ -91,6 +91,7 @@ class Session(Delivery):
         if self._retained is None:
             self._retained = deque()
         self._retained.append(delivery)
+        self.holds_more = True
 
     def deliver_retained(self, now: float) -> None:
         """A burst of retained messages; the rest after the others had their turn."""
@@ -120,6 +121,7 @@ class Session(Delivery):
             self.send(message.variant(qos, True, delivery.identifier), now)
         if not waiting:
             self._retained = None
+            self.holds_more = False
 
     def discard_queue(self) -> int:
         """Let go of everything that waits; returns how many messages that were."""
@@ -129,7 +131,22 @@ class Session(Delivery):
         self.inflight = None
         self.received = None
         self._retained = None
+        self.holds_more = False
         return lost
+
+    def restore(self, stored: StoredSession, now: float) -> None:
+        """Take up what a store has kept of this session, but for its subscriptions."""
+        self.inflight = {
+            identifier: RELEASED if message is None else message for identifier, message in stored.inflight.items()
+        }
+        if stored.queue:
+            self.queue = deque(stored.queue)
+            self.queue_bytes = sum([message.size() for message in stored.queue])
+        self.received = stored.received if stored.received else None
+        self.ends_at = now + self.expiry_interval
+        if stored.will is not None:
+            self.will = stored.will
+            self.will_at = now + min(stored.will_delay, self.expiry_interval)
 
     def expire_queue(self, now: float) -> None:
         """Drop what expired while it waited; the rest keeps its order."""
@@ -140,6 +157,8 @@ class Session(Delivery):
         for message in queue:
             if 0.0 < message.expires_at < now:
                 self.queue_bytes -= message.size()
+                if self.store is not None:
+                    self.store.settled(self, b"", message)
                 self.drop(EXPIRED, 1, now)
             else:
                 kept.append(message)

@@ -138,7 +138,7 @@ def make_access(config: Config) -> RuleAccess:
             raise ConfigError(f"access.rules, rule {number}: {error}") from None
         rules.append(Rule(rule.effect, rule.action, topic_filter, rule.user))
     if not any(rule.effect == "allow" for rule in rules) and rules:
-        raise ConfigError("access.rules allow nothing; add at least one rule with effect = \"allow\"")
+        raise ConfigError('access.rules allow nothing; add at least one rule with effect = "allow"')
     return RuleAccess(rules, passwords, anonymous, access.disclose)
 
 

@@ -55,9 +55,7 @@ class LogEvents(Events):
         )
 
     def dropped(self, client_identifier: str, reason: str, messages: int) -> None:
-        logger.warning(
-            "dropped client=%s reason=%s messages=%d", quoted(client_identifier), quoted(reason), messages
-        )
+        logger.warning("dropped client=%s reason=%s messages=%d", quoted(client_identifier), quoted(reason), messages)
 
     def fault(self, client_identifier: str, error: BaseException) -> None:
         logger.error("internal error client=%s", quoted(client_identifier), exc_info=error)

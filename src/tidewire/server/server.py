@@ -62,6 +62,9 @@ class Server:
         """Where it listens, once it does."""
         self._loop = asyncio.get_running_loop()
         self._listeners: list[asyncio.AbstractServer] = []
+        self._unix_socket: str | None = None
+        """The path that is ours to remove."""
+        self._asked_to_stop = asyncio.Event()
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
@@ -71,8 +74,8 @@ class Server:
         for address in config.bind:
             try:
                 listener = tcp_socket(address, port)
-            except OSError as error:
-                if address == "::1" and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            except (OSError, ValueError) as error:  # ValueError: no host can have that name
+                if address == "::1" and getattr(error, "errno", 0) in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     continue  # a machine without IPv6
                 await self.stop()
                 raise ConfigError(_cannot_listen(address, port, error)) from None
@@ -84,10 +87,14 @@ class Server:
             try:
                 _remove_dead_socket(config.unix_socket)
                 self._listeners.append(await self._loop.create_unix_server(self._protocol, config.unix_socket))
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: the path has a null character
                 await self.stop()
-                raise ConfigError(f"cannot listen on {config.unix_socket}: {error.strerror or error}") from None
+                reason = getattr(error, "strerror", None) or error
+                raise ConfigError(f"cannot listen on {config.unix_socket!r}: {reason}") from None
+            self._unix_socket = config.unix_socket
             self.addresses.append(config.unix_socket)
+        if not self.addresses:
+            raise ConfigError("there is no address to listen on; name one: --bind 127.0.0.1")
         self._loop.set_exception_handler(_log_fault)
         self._tick()
 
@@ -95,31 +102,36 @@ class Server:
         """Close the doors, say good-bye, let the last bytes go out."""
         for listener in self._listeners:
             listener.close()
-        if self.config.unix_socket is not None:
+        if self._unix_socket is not None:
             with suppress(OSError):
-                os.unlink(self.config.unix_socket)
+                os.unlink(self._unix_socket)
         self.broker.shut_down(monotonic())
+        for protocol in list(self.gate.connections):  # those that are not clients yet
+            protocol.connection.close(ReasonCode.SERVER_SHUTTING_DOWN, "the server shuts down", monotonic())
         self.flush()
+        self.access.close()
         deadline = monotonic() + STOP_GRACE_S
         while self.gate.connections and monotonic() < deadline:
             await asyncio.sleep(0.02)
         self._stopping.set()
 
-    async def serve(self) -> None:
-        """Serve until SIGTERM or SIGINT; a second one ends the process at once."""
-        stop = asyncio.Event()
+    def heed_signals(self) -> None:
+        """Stop on SIGTERM or SIGINT; a second one ends the process at once."""
 
-        def asked_to_stop() -> None:
-            if stop.is_set():
+        def ask_to_stop() -> None:
+            if self._asked_to_stop.is_set():
                 os._exit(1)
-            stop.set()
+            self._asked_to_stop.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, asked_to_stop)
+            self._loop.add_signal_handler(number, ask_to_stop)
+
+    async def serve(self) -> None:
+        """Serve until a signal asks to stop."""
         gc.collect()
         gc.freeze()  # what lives now lives for good: the collector need not look at it again
         gc.set_threshold(50_000, 20, 100)
-        await stop.wait()
+        await self._asked_to_stop.wait()
         logger.info("stopping connections=%d", len(self.gate.connections))
         await self.stop()
         logger.info("stopped")
@@ -163,13 +175,18 @@ class _Access(RuleAccess):
             return ReasonCode.SERVER_BUSY, None
         self._waiting += 1
         verified = self._loop.run_in_executor(self._threads, self.verify, packet)
-        verified.add_done_callback(lambda done: self._answer(connection, done.result()))
+        verified.add_done_callback(lambda done: self._answer(connection, done))
         return None
 
-    def _answer(self, connection: Connection, answer: tuple[int, Principal | None]) -> None:
+    def close(self) -> None:
+        """Leave the log-ins that still wait: nobody is there to answer them."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _answer(self, connection: Connection, verified: asyncio.Future[tuple[int, Principal | None]]) -> None:
         self._waiting -= 1
-        connection.authenticated(*answer, monotonic())
-        connection.broker.flush(monotonic())
+        if not verified.cancelled():
+            connection.authenticated(*verified.result(), monotonic())
+            connection.broker.flush(monotonic())
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
@@ -178,13 +195,13 @@ def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> N
     logger.error("internal error: %s", context.get("message"), exc_info=error if isinstance(error, Exception) else None)
 
 
-def _cannot_listen(address: str, port: int, error: OSError) -> str:
+def _cannot_listen(address: str, port: int, error: OSError | ValueError) -> str:
+    if isinstance(error, ValueError | socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"{address!r} is not an address of this machine"
     if error.errno == errno.EADDRINUSE:
         return f"port {port} of {address} is taken; stop what listens there, or choose another: --port {port + 1}"
     if error.errno == errno.EACCES:
         return f"not permitted to listen on port {port}; choose one above 1023: --port 1883"
-    if isinstance(error, socket.gaierror):
-        return f"{address!r} is not an address of this machine"
     return f"cannot listen on {address} port {port}: {error.strerror or error}"
 
 

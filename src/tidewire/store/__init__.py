@@ -1,0 +1,1 @@
+"""Where sessions and messages outlive the process; implements `engine.ports.Store`."""

@@ -1,0 +1,191 @@
+"""Is every key of the configuration file read, and everything that is wrong with one said in one line?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.process import BrokerProcess
+from tidewire.access.passwords import set_password
+from tidewire.access.rules import Rule
+from tidewire.engine.limits import Limits
+from tidewire.server.config import (
+    Config,
+    ConfigError,
+    check_exposure,
+    make_access,
+    make_limits,
+    read_config,
+    vars_of,
+)
+from tidewire.wire import properties as p
+from tidewire.wire.packets import Suback, Subscribe, SubscriptionRequest
+
+EVERY_KEY = """
+bind = ["127.0.0.1"]
+port = 0
+unix_socket = "{directory}/socket"
+backlog = 16
+accept_rate = 1000
+connections = 20
+log_level = "debug"
+
+[access]
+anonymous = true
+password_file = "{directory}/passwords"
+disclose = false
+
+[[access.rules]]
+effect = "allow"
+topic = "#"
+
+[[access.rules]]
+effect = "deny"
+action = "subscribe"
+topic = "secret/#"
+user = "alice"
+
+[limits]
+keep_alive_maximum_s = 60
+receive_maximum = 7
+"""
+
+
+def config_of(directory: Path, text: str) -> Config:
+    file = directory / "broker.toml"
+    file.write_text(text)
+    return read_config(file)
+
+
+@pytest.fixture
+def every_key(tmp_path: Path) -> Path:
+    """A file with every key there is, and the password file that it names."""
+    set_password(tmp_path / "passwords", "alice", b"secret")
+    file = tmp_path / "broker.toml"
+    file.write_text(EVERY_KEY.format(directory=tmp_path))
+    return file
+
+
+def test_an_empty_file_says_nothing_new(tmp_path: Path) -> None:
+    assert config_of(tmp_path, "") == Config()
+
+
+def test_every_key_is_read(every_key: Path) -> None:
+    config = read_config(every_key)
+    assert (config.bind, config.port, config.backlog) == (["127.0.0.1"], 0, 16)
+    assert (config.accept_rate, config.connections, config.log_level) == (1000, 20, "debug")
+    assert config.unix_socket == str(every_key.parent / "socket")
+    access = make_access(config)
+    assert access.anonymous
+    assert access.passwords is not None
+    assert access.passwords.verify("alice", b"secret")
+    assert access.rules == [Rule("allow", "all", b"#", None), Rule("deny", "subscribe", b"secret/#", "alice")]
+    assert access.denied_code == 0x80
+    limits = make_limits(config)
+    assert (limits.keep_alive_maximum_s, limits.receive_maximum) == (60, 7)
+
+
+def test_every_key_has_its_effect(every_key: Path) -> None:
+    with BrokerProcess("--config", every_key) as broker:
+        assert broker.addresses == [f"127.0.0.1:{broker.port}", str(every_key.parent / "socket")]
+        alice = broker.connect("1", version=5, user_name="alice", password=b"secret")
+        assert alice.connack.properties.integers[p.SERVER_KEEP_ALIVE] == 60
+        assert alice.connack.properties.integers[p.RECEIVE_MAXIMUM] == 7
+        alice.send(Subscribe(1, [SubscriptionRequest(b"secret/plan"), SubscriptionRequest(b"open")]))
+        assert alice.receive() == Suback(1, [0x80, 0])
+        stranger = broker.connect("2", version=5)
+        stranger.send(Subscribe(1, [SubscriptionRequest(b"secret/plan")]))
+        assert stranger.receive() == Suback(1, [0])
+
+
+@pytest.mark.parametrize("name", sorted(vars_of(Limits())))
+def test_every_limit_is_a_key(name: str) -> None:
+    default = vars_of(Limits())[name]
+    changed = default + 1 if default < 60_000 else default - 1
+    assert getattr(make_limits(Config(limits={name: changed})), name) == changed
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("port = ", "Invalid value (at end of document)"),
+        ("prot = 1", "Object contains unknown field `prot`; did you mean port?"),
+        ("[access]\nanonymos = true", "unknown field `anonymos` - at `$.access`; did you mean anonymous?"),
+        (
+            '[[access.rules]]\neffect = "allow"\ntopik = "a"',
+            "unknown field `topik` - at `$.access.rules[...]`; did you mean topic?",
+        ),
+        ("zzz = 1", "Object contains unknown field `zzz`"),
+        ('port = "1883"', "Expected `int`, got `str` - at `$.port`"),
+        ("port = 65536", "Expected `int` <= 65535 - at `$.port`"),
+        ("port = -1", "Expected `int` >= 0 - at `$.port`"),
+        ("backlog = 0", "Expected `int` >= 1 - at `$.backlog`"),
+        ("accept_rate = 0", "Expected `int` >= 1 - at `$.accept_rate`"),
+        ("connections = -1", "Expected `int` >= 0 - at `$.connections`"),
+        ('bind = "127.0.0.1"', "Expected `array`, got `str` - at `$.bind`"),
+        ('log_level = "loud"', "Invalid enum value 'loud' - at `$.log_level`"),
+        ('[[access.rules]]\neffect = "permit"\ntopic = "a"', "Invalid enum value 'permit'"),
+        ('[[access.rules]]\neffect = "allow"', "missing required field `topic`"),
+        ("[limits]\nqueue_messages = true", "Expected `int | float`, got `bool`"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        config_of(tmp_path, text)
+    assert str(raised.value).startswith(f"{tmp_path}/broker.toml: ")
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broker.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"broker\.toml is not UTF-8 text"):
+        read_config(tmp_path / "broker.toml")
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"queue_mesages": 1}, "limits.queue_mesages does not exist; did you mean queue_messages?"),
+        ({"queue_messages": -1}, "limits.queue_messages must lie between 0 and "),
+        ({"queue_messages": float("inf")}, "limits.queue_messages must lie between 0 and "),
+        ({"queue_messages": float("nan")}, "limits.queue_messages must lie between 0 and "),
+        ({"queue_messages": 10**30}, "limits.queue_messages must lie between 0 and "),
+        ({"receive_maximum": 0}, "limits.receive_maximum must lie between 1 and 65535"),
+        ({"receive_maximum": 65_536}, "limits.receive_maximum must lie between 1 and 65535"),
+        ({"inflight_maximum": 65_535}, "limits.inflight_maximum must lie between 1 and 65534"),
+        ({"maximum_packet_size": 5}, "limits.maximum_packet_size must lie between 128 and 268435460"),
+        ({"retained_burst": 0}, "limits.retained_burst must lie between 1 and "),
+    ],
+)
+def test_a_limit_that_cannot_be_is_named(limits: dict[str, int | float], said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        make_limits(Config(limits=limits))
+    assert str(raised.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ('effect = "allow"\ntopic = "a/#/b"', "access.rules, rule 1: "),
+        ('effect = "allow"\ntopic = ""', "access.rules, rule 1: "),
+        ('effect = "deny"\ntopic = "a"', "access.rules allow nothing; add at least one rule"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_named(tmp_path: Path, rules: str, said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        make_access(config_of(tmp_path, f"[[access.rules]]\n{rules}\n"))
+    assert str(raised.value).startswith(said)
+
+
+def test_with_a_password_file_nobody_is_anonymous_unless_it_is_said(tmp_path: Path) -> None:
+    set_password(tmp_path / "passwords", "alice", b"secret")
+    config = config_of(tmp_path, f'[access]\npassword_file = "{tmp_path}/passwords"\n')
+    assert not make_access(config).anonymous
+    assert make_access(Config()).anonymous
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_this_machine_is_served_without_credentials(address: str) -> None:
+    check_exposure(Config(bind=[address]))
