@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic, process_time
 from typing import Final
 
 import click
 
-from benchmarks.brokers import TIDEWIRE_COMMAND, Broker, Running, find_brokers, running
+from benchmarks.brokers import TIDEWIRE_COMMAND, Broker, Running, find_brokers, machine_cpu_s, running
 from benchmarks.load import closed_loop
 from benchmarks.load.clients import BrokerFailed
 from benchmarks.report import Cell, write_report
@@ -109,12 +110,20 @@ def measure(scenario: Scenario, brokers: list[Broker], repeats: int, seconds: fl
                     if broker.name not in alive:
                         own = stack.enter_context(ExitStack())
                         alive[broker.name] = own, own.enter_context(running(broker))
-                    cell.runs.append(scenario.run(alive[broker.name][1], seconds))
+                    cell.runs.append(run(scenario, alive[broker.name][1], seconds))
                 except (BrokerFailed, OSError) as error:
                     cell.failures.append(str(error) or repr(error))
                     if broker.name in alive:
                         alive.pop(broker.name)[0].close()
     return cells
+
+
+def run(scenario: Scenario, broker: Running, seconds: float) -> dict[str, float]:
+    """The scenario's figures, and how much of a core others used meanwhile: what disturbed it."""
+    before = monotonic(), machine_cpu_s() - broker.cpu_s() - process_time()
+    figures = scenario.run(broker, seconds)
+    after = monotonic(), machine_cpu_s() - broker.cpu_s() - process_time()
+    return figures | {"others_cpu_share": max(0.0, (after[1] - before[1]) / (after[0] - before[0]))}
 
 
 def one_line(cell: Cell) -> str:

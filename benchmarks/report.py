@@ -107,6 +107,8 @@ def _text(section: Section, cell: Cell | None, ours: Cell | None) -> str:
     text = section.cell(figures)
     if figures.get("others_cpu_share", 0.0) > DISTURBED_SHARE:
         text += " †"
+    if not figures.get("in_order", 1.0):
+        text += " ‡"
     if ours is not None and ours is not cell and ours.runs:
         ratio = ours.medians()[section.compared] / max(figures[section.compared], 1e-9)
         text += f" **{ratio:.3g}×**" if ratio < 1000 else f" **{ratio:.0f}×**"
@@ -115,7 +117,7 @@ def _text(section: Section, cell: Cell | None, ours: Cell | None) -> str:
 
 def _throughput(figures: Figures) -> str:
     rate, cpu = figures["deliveries_per_s"] / 1e3, figures["broker_cpu_us_per_delivery"]
-    return f"{rate:,.0f} k ({cpu:.2g} µs; {figures['load_cpu_share']:.0%})"
+    return f"{rate:,.{0 if rate >= 10 else 1}f} k ({cpu:#.2g} µs; {figures['load_cpu_share']:.0%})"
 
 
 def _latency(figures: Figures) -> str:
@@ -141,8 +143,8 @@ EXPLANATION: Final = f"""\
 Each figure is the median of its runs, the brokers in turn. **Bold: Tidewire's figure divided by this one.** In brackets
 after a rate: processor time of the broker for each delivery or connection, all its threads and children; then the
 share of its core that the load generator used: near 100 % it was the limit, and the broker can do more.
-† marks a figure during which other programs used more than {DISTURBED_SHARE:.0%} of a core. A run counts only when
-every delivery that was due has arrived, and none twice. How it is measured: `benchmarks/README.md`.
+† marks a figure during which other programs used more than {DISTURBED_SHARE:.0%} of a core, ‡ one where messages of
+one publisher overtook each other. A run counts only when every delivery that was due has arrived, and none twice. How it is measured: `benchmarks/README.md`.
 Repeat it with `make bench`."""
 
 

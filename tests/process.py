@@ -59,6 +59,7 @@ class BrokerProcess:
             text=True,
             errors="backslashreplace",
         )
+        self.clients: list[BareClient] = []
         self.lines: list[str] = []
         """The log so far."""
         self._ended = False
@@ -99,11 +100,14 @@ class BrokerProcess:
 
     def lines_with(self, event: str) -> list[str]:
         """The lines of one kind of event, without time and level."""
-        return [line.split(None, 3)[3].rstrip() for line in self.lines if f" {event} " in line]
+        said = [line.split(None, 3)[3].rstrip("\n") for line in self.lines if line.count(" ") > 3]
+        return [line for line in said if line.startswith(event)]
 
     def open(self, version: int = 4, address: Address | None = None, receive_buffer_bytes: int = 0) -> BareClient:
         """A network connection without CONNECT."""
-        return BareClient(address or ("127.0.0.1", self.port), version, receive_buffer_bytes)
+        client = BareClient(address or ("127.0.0.1", self.port), version, receive_buffer_bytes)
+        self.clients.append(client)
+        return client
 
     def connect(
         self, client_identifier: str = "", version: int = 4, address: Address | None = None, **fields: Any
@@ -132,7 +136,9 @@ class BrokerProcess:
         return self.wait()
 
     def kill(self) -> None:
-        """End it, however it is."""
+        """End it, however it is, and the connections to it."""
+        for client in self.clients:
+            client.close()
         self.process.kill()
         self.wait()
         assert self.process.stderr is not None
@@ -173,6 +179,8 @@ class BareClient:
         if receive_buffer_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self.socket.connect(address)
+        if family != socket.AF_UNIX:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> Self:
         return self

@@ -78,7 +78,9 @@ def main() -> None:
 
 def read_statements() -> list[Statement]:
     """The statements in the order of their table, with their tests."""
-    statements = [Statement(*row) for row in rows("statements.tsv")]
+    statements = [
+        Statement(version, number, binds, summary) for version, number, binds, summary in rows("statements.tsv")
+    ]
     known = {(statement.version, statement.number): statement for statement in statements}
     for version, number, why in rows("unserved.tsv"):
         if (version, number) not in known:

@@ -19,16 +19,17 @@ class Source(Peer):
 
     def __init__(self, client: socket.socket, tape: Tape) -> None:
         super().__init__(client)
-        self.tape = tape.view
-        self.qos = tape.qos
-        self.packet_bytes = tape.packet_bytes
-        self.position = 0  # on the tape, in bytes
+        self.tape = tape
+        self.view = tape.view
+        self.sent = 0  # messages, at QoS 0 as soon as they are granted
         self.owed = 0  # bytes granted and not yet written
+        self.position = 0  # on the tape, in bytes
 
     def publish(self, messages: int) -> int:
         """Publish as many of `messages` as may be: the number is returned."""
         if messages:
-            self.owed += messages * self.packet_bytes
+            self.owed += self.tape.bytes_before(self.sent + messages) - self.tape.bytes_before(self.sent)
+            self.sent += messages
             if not self.blocked:
                 self._write_owed()
         return messages
@@ -46,14 +47,14 @@ class Source(Peer):
 
     def _write_owed(self) -> None:
         while self.owed:
-            end = min(self.position + self.owed, len(self.tape))
-            sent = self.send(self.tape[self.position : end])
+            end = min(self.position + self.owed, len(self.view))
+            sent = self.send(self.view[self.position : end])
             self.owed -= sent
             self.position += sent
             if self.position < end:
                 self.watch(True)
                 return
-            if end == len(self.tape):
+            if end == len(self.view):
                 self.position = 0
 
 
@@ -67,8 +68,8 @@ class AcknowledgedSource(Source):
 
     def __init__(self, client: socket.socket, tape: Tape, in_flight: int) -> None:
         super().__init__(client, tape)
+        self.qos = tape.qos
         self.in_flight = in_flight
-        self.sent = 0
         self.received = 0
         self.acknowledged = 0
         self.early: set[int] = set()  # first byte << 16 | packet identifier, of answers ahead of an older message's
@@ -77,11 +78,11 @@ class AcknowledgedSource(Source):
     def publish(self, messages: int) -> int:
         messages = max(0, min(messages, self.in_flight - (self.sent - self.acknowledged)))
         if messages:
-            start = self.sent % CYCLE * self.packet_bytes
-            end = start + messages * self.packet_bytes
-            self.outbox.append(bytes(self.tape[start:end]))
-            if end > len(self.tape):
-                self.outbox.append(bytes(self.tape[: end - len(self.tape)]))
+            start = self.sent % CYCLE * self.tape.packet_bytes
+            end = start + messages * self.tape.packet_bytes
+            self.outbox.append(bytes(self.view[start:end]))
+            if end > len(self.view):
+                self.outbox.append(bytes(self.view[: end - len(self.view)]))
             self.sent += messages
         if self.outbox:
             self.write(b"".join(self.outbox))

@@ -1,8 +1,9 @@
 """Clients that receive, count and acknowledge, without work for the single message.
 
-All packets of a tape have one size. So at QoS 0 deliveries are counted by bytes, and of every read one packet is looked
-at. At QoS 1 and 2 a slice with the packet's size as its step takes the same byte of every packet: the packet
-identifiers of one read are moved into its acknowledgements by four slices.
+What comes at QoS 0 is known byte by byte from the tape that it is sent from, so deliveries are counted by bytes, and of
+every read one packet is looked at. At QoS 1 and 2 all packets of a tape have one size, and a slice with that size as
+its step takes the same byte of every packet: the packet identifiers of one read are moved into its acknowledgements by
+four slices.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ LAST_PROBE: Final = 4096
 
 
 class Tally:
-    """The deliveries to a group of subscribers so far."""
+    """The deliveries to a group of subscribers so far, and whether they came in the order of the publishes."""
 
     def __init__(self) -> None:
         self.delivered = 0
+        self.in_order = True
 
 
 def make_sink(client: socket.socket, tape: Tape, tally: Tally, in_tape_order: bool) -> Sink:
@@ -54,31 +56,36 @@ class CountingSink(Sink):
     """A subscriber at QoS 0.
 
     The first packet that begins in a read must be the one that is due, or, where messages of several publishers or
-    a part of the topics come, must begin like one: a byte lost or too many would show there.
+    a part of the topics come, must begin like one: a byte lost or too many would show there. A broker that lets
+    messages overtake each other is found out and goes on, unless they have different sizes and cannot be told apart.
     """
 
     def __init__(self, client: socket.socket, tape: Tape, tally: Tally, in_tape_order: bool) -> None:
         super().__init__(client, tape, tally)
-        self.tape = tape.view
-        self.tape_messages = tape.messages
-        self.looked_at = tape.packet_bytes if in_tape_order else len(tape.head)
-        self.partial_bytes = 0  # of the packet that the last read ended in
+        self.tape = tape
+        self.in_tape_order = in_tape_order
+        self.read_bytes = 0
 
     def complete(self) -> bool:
-        return self.partial_bytes == 0
+        return self.read_bytes == self.tape.bytes_before(self.delivered)
 
     def readable(self) -> None:
         count = self.read()
-        size = self.packet_bytes
-        begun = 1 if self.partial_bytes else 0
-        start = size - self.partial_bytes if begun else 0
-        end = start + self.looked_at
-        if end <= count:
-            due_at = (self.delivered + begun) % self.tape_messages * size
-            if BUFFER[start:end] != self.tape[due_at : due_at + self.looked_at]:
-                raise BrokerFailed(f"a subscriber was sent {bytes(VIEW[start:end]).hex(' ')} out of turn")
-        whole, self.partial_bytes = divmod(self.partial_bytes + count, size)
-        self.count(whole)
+        first = self.delivered if self.complete() else self.delivered + 1
+        start = self.tape.bytes_before(first) - self.read_bytes
+        if self.in_tape_order and not self._comes(self.tape.packet(first), start, count):
+            self.in_tape_order = self.tally.in_order = False
+            if not self.tape.uniform:
+                raise BrokerFailed("messages were lost, or overtook each other")
+        if not self._comes(self.head, start, count):
+            raise BrokerFailed(f"a subscriber was sent {bytes(VIEW[start : start + 16]).hex(' ')}")
+        self.read_bytes += count
+        self.count(self.tape.messages_before(self.read_bytes) - self.delivered)
+
+    def _comes(self, due: bytes, start: int, count: int) -> bool:
+        """Whether `due` was read at `start`, or was not yet read."""
+        end = start + len(due)
+        return end > count or BUFFER[start:end] == due
 
 
 class AcknowledgingSink(Sink):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final
 
 from tidewire.wire.codes import PUBACK, PUBCOMP, PUBREC, PUBREL, V311
@@ -18,29 +20,46 @@ PUBCOMP_BYTE: Final = PUBCOMP << 4
 
 
 class Tape:
-    """PUBLISH packets of one size, end to end, to be sent from in a circle. No two have the same payload.
+    """PUBLISH packets end to end, to be sent from in a circle. No two have the same payload.
 
-    `view` holds them; `head` is what every packet begins with: all before the packet identifier or payload, or, where
-    topics differ, all before the topic.
+    `view` holds them and `starts` says where each begins. `head` is what every packet begins with: all before the
+    packet identifier or payload; where topics differ, all before the topic; where sizes differ, the first byte.
     """
 
-    def __init__(self, topics: Sequence[bytes], payload_bytes: int, qos: int) -> None:
-        """`topics`: all of one length, used in turn. At QoS 1 and 2 the identifiers are 1 to CYCLE, in turn."""
-        first = Publish(topics[0], bytes(payload_bytes), qos, packet_identifier=1).encode(V311)
+    def __init__(self, topics: Sequence[bytes], payload_sizes: Sequence[int], qos: int) -> None:
+        """Topics and sizes in bytes are used in turn. At QoS 1 and 2 the identifiers are 1 to CYCLE, in turn."""
         self.qos = qos
-        self.packet_bytes = len(first)
-        self.messages = CYCLE if qos else len(topics) * max(1, TAPE_BYTES // (len(topics) * len(first)))
-        packets = [
-            Publish(
-                topics[number % len(topics)], payload(number, payload_bytes), qos, packet_identifier=number % CYCLE + 1
-            ).encode(V311)
-            for number in range(self.messages)
-        ]
-        if any(len(packet) != len(first) for packet in packets):
-            raise ValueError("the topics of one tape must have one length")
+        packets: list[bytes] = []
+        length = 0
+        least = CYCLE if qos else max(len(topics), len(payload_sizes))
+        while len(packets) < least or (not qos and (length < TAPE_BYTES or len(packets) % least)):
+            number = len(packets)
+            topic, size = topics[number % len(topics)], payload_sizes[number % len(payload_sizes)]
+            packet = Publish(topic, payload(number, size), qos, packet_identifier=number % CYCLE + 1).encode(V311)
+            packets.append(packet)
+            length += len(packet)
         self.view = memoryview(b"".join(packets))
-        topic_at = first.index(topics[0])
-        self.head = first[: topic_at + len(topics[0]) if len(topics) == 1 else topic_at]
+        self.starts = [0, *accumulate([len(packet) for packet in packets])]
+        self.messages = len(packets)
+        self.packet_bytes = len(packets[0])  # of each, where they are uniform
+        self.uniform = self.messages * self.packet_bytes == length
+        topic_at = packets[0].index(topics[0]) if self.uniform else 1
+        self.head = packets[0][: topic_at + len(topics[0]) if len(topics) == 1 else topic_at]
+
+    def bytes_before(self, message: int) -> int:
+        """Where in the endless stream of this tape the message with this number, from 0, begins."""
+        rounds, rest = divmod(message, self.messages)
+        return rounds * len(self.view) + self.starts[rest]
+
+    def packet(self, message: int) -> bytes:
+        """The message with this number in that stream."""
+        number = message % self.messages
+        return bytes(self.view[self.starts[number] : self.starts[number + 1]])
+
+    def messages_before(self, position: int) -> int:
+        """How many messages of that stream end at or before `position`."""
+        rounds, rest = divmod(position, len(self.view))
+        return rounds * self.messages + bisect_right(self.starts, rest) - 1
 
 
 def payload(number: int, size: int) -> bytes:

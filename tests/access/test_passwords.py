@@ -80,7 +80,7 @@ def test_the_format_is_pbkdf2_with_sha_512_as_mosquitto_has_it(path: Path) -> No
 
 @pytest.mark.parametrize("user_name", ["", "a:b", "a\nb", "#alice", "a\rb", "a\u2028b", "a\x0bb"])
 def test_a_user_name_that_could_not_be_read_again_is_refused(path: Path, user_name: str) -> None:
-    with pytest.raises(ValueError, match="a user name must"):
+    with pytest.raises(ValueError, match="a user name"):
         set_password(path, user_name, b"x")
     assert not path.exists()
 

@@ -48,6 +48,13 @@ def lasting(world: World, client_identifier: str, **values: int) -> Peer:
     return world.connect(client_identifier, V5, clean_start=False, properties=properties(**values))
 
 
+def subscriber(world: World, topic_filter: str = "t", qos: int = 2, name: str = "subscriber", **values: int) -> Peer:
+    """A client with a lasting session and one subscription."""
+    peer = lasting(world, name, **values)
+    assert peer.subscribe(topic_filter, qos=qos) == [qos]
+    return peer
+
+
 def payloads(peer: Peer) -> list[bytes]:
     """Of the messages that came since the last take."""
     return [message.payload for message in peer.messages()]

@@ -167,7 +167,7 @@ def test_v311_2_3_1_4_the_server_takes_free_packet_identifiers_and_never_zero() 
     bob.subscribe("a", qos=1)
     alice = world.connect("alice")
     batch = Publish(b"a", qos=1, packet_identifier=1).encode(V311) * 1000
-    still_open = set()
+    still_open: set[int] = set()
     for _ in range(67):  # more than there are identifiers
         alice.send_bytes(batch)
         identifiers = [message.packet_identifier for message in bob.messages()]

@@ -14,6 +14,7 @@ from tests.conformance.v311 import (
     raw_connect,
     raw_subscribe,
     raw_unsubscribe,
+    refused_in_connect,
     refused_silently,
     watcher,
 )
@@ -82,14 +83,6 @@ def test_v311_3_1_2_2_an_unknown_protocol_level_is_answered_with_return_code_1(l
     peer.send_bytes(raw_connect(0x02, b"alice", level=level))
     assert peer.take_bytes() == b"\x20\x02\x00\x01"
     assert peer.is_closed
-
-
-def refused_in_connect(data: bytes) -> bool:
-    """Whether a new connection that sends this is closed without CONNACK and without a trace."""
-    world = World()
-    peer = world.open()
-    peer.send_bytes(data)
-    return refused_silently(peer) and not world.broker.sessions
 
 
 def test_v311_3_1_2_3_bit_0_of_the_connect_flags_must_be_clear() -> None:

@@ -9,12 +9,12 @@ from tests.conformance.v311 import (
     WRONG_FLAGS,
     OneForbiddenTopic,
     acknowledged_qos,
+    ends_the_connection,
     every_qos,
     ill_formed,
     old_versions,
     raw_subscribe,
     raw_unsubscribe,
-    refused_silently,
 )
 from tests.engine.harness import Peer, World
 from tests.wire.malformed import framed, sized
@@ -30,14 +30,6 @@ from tidewire.wire.packets import (
 )
 
 packet_identifiers = pytest.mark.parametrize("identifier", [1, 256, 65_535])
-
-
-def ends_the_connection(data: bytes) -> bool:
-    """Whether a connected client that sends this is closed without an answer, and has subscribed to nothing."""
-    world = World()
-    peer = world.connect("alice")
-    peer.send_bytes(data)
-    return refused_silently(peer) and world.broker.statistics.subscriptions == 0
 
 
 @pytest.mark.parametrize("flags", WRONG_FLAGS)

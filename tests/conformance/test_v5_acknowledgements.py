@@ -38,7 +38,8 @@ def returned(world: World, peer: Peer) -> list[Packet]:
 
 
 @pytest.mark.parametrize(
-    ("topic", "retain", "code"), [("t", False, 0x00), ("nobody", False, 0x10), ("denied", False, 0x87), ("r", True, 0x97)]
+    ("topic", "retain", "code"),
+    [("t", False, 0x00), ("nobody", False, 0x10), ("denied", False, 0x87), ("r", True, 0x97)],
 )
 def test_v5_3_5_2_1_a_pubrec_tells_how_it_went(topic: str, retain: bool, code: int) -> None:
     world = World(Denying(), retained_messages=0)

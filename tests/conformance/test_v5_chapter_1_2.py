@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.v5 import block, ended_with, raw_connect, raw_publish, raw_subscribe, refusal_of
+from tests.conformance.exchange import end_code
+from tests.conformance.v5 import block, raw_connect, raw_publish, raw_subscribe, refusal_of
 from tests.conformance.v311 import ILL_FORMED, ill_formed
 from tests.engine.harness import World
 from tests.wire.malformed import framed, sized
@@ -42,14 +43,14 @@ PLACES = tuple(with_text(b""))
 def test_v5_1_5_4_1_a_string_must_be_well_formed_utf_8_without_surrogates(place: str, text: bytes) -> None:
     peer = World().connect("c", 5)
     peer.send_bytes(with_text(text)[place])
-    assert ended_with(peer) == 0x81
+    assert end_code(peer) == 0x81
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_v5_1_5_4_2_a_string_must_not_hold_u_0000(place: str) -> None:
     peer = World().connect("c", 5)
     peer.send_bytes(with_text(b"a\0b")[place])
-    assert ended_with(peer) == 0x81
+    assert end_code(peer) == 0x81
 
 
 def test_v5_1_5_4_3_ef_bb_bf_is_a_character_like_any_other() -> None:
@@ -90,7 +91,7 @@ def test_v5_1_5_4_3_ef_bb_bf_is_a_character_like_any_other() -> None:
 def test_v5_1_5_5_1_a_variable_byte_integer_must_be_as_short_as_it_can(packet: bytes) -> None:
     peer = World().connect("c", 5)
     peer.send_bytes(packet)
-    assert ended_with(peer) == 0x81
+    assert end_code(peer) == 0x81
 
 
 def test_v5_1_5_5_1_the_remaining_length_of_connect_must_be_as_short_as_it_can() -> None:
@@ -113,7 +114,7 @@ def test_v5_1_5_7_1_both_parts_of_a_string_pair_must_be_valid_strings(bad: bytes
     for name, value in ((bad, b"v"), (b"k", bad)):
         peer = World().connect("c", 5)
         peer.send_bytes(raw_publish(encoded=b"\x26" + sized(name) + sized(value)))
-        assert ended_with(peer) == 0x81
+        assert end_code(peer) == 0x81
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_v5_2_1_3_1_reserved_flags_must_be_as_the_table_says(first_byte: int, bo
     for flags in {*range(16)} - {first_byte & 0x0F}:
         peer = World().connect("c", 5)
         peer.send_bytes(framed(first_byte & 0xF0 | flags, body))
-        assert ended_with(peer) == 0x81
+        assert end_code(peer) == 0x81
         assert refusal_of(bytes([0x10 | (flags or 1)]) + raw_connect()[1:]) == 0x81
 
 
@@ -159,7 +160,7 @@ def test_v5_2_2_1_2_a_publish_at_qos_0_must_have_no_packet_identifier() -> None:
 def test_v5_2_2_1_3_packet_identifier_0_must_not_be_used(packet: bytes) -> None:
     peer = World().connect("c", 5)
     peer.send_bytes(packet)
-    assert ended_with(peer) == 0x81
+    assert end_code(peer) == 0x81
 
 
 @pytest.mark.parametrize("qos", [1, 2])
@@ -207,4 +208,4 @@ def test_v5_2_2_2_1_no_properties_must_be_said_by_a_length_of_zero() -> None:
     world.connect("old").send(Publish(b"t", b"x"))
     assert peer.take_bytes() == b"\x30\x05" + sized(b"t") + b"\0" + b"x"
     peer.send_bytes(framed(0x30, sized(b"t")))
-    assert ended_with(peer) == 0x81
+    assert end_code(peer) == 0x81

@@ -54,6 +54,22 @@ def refused_silently(peer: Peer) -> bool:
     return peer.is_closed and peer.take_bytes() == b""
 
 
+def ends_the_connection(data: bytes) -> bool:
+    """Whether a connected client that sends this is closed without an answer, and has subscribed to nothing."""
+    world = World()
+    peer = world.connect("alice")
+    peer.send_bytes(data)
+    return refused_silently(peer) and world.broker.statistics.subscriptions == 0
+
+
+def refused_in_connect(data: bytes) -> bool:
+    """Whether a new connection that sends this is closed without CONNACK and without a trace."""
+    world = World()
+    peer = world.open()
+    peer.send_bytes(data)
+    return refused_silently(peer) and not world.broker.sessions
+
+
 def watcher(world: World) -> Peer:
     """Somebody who gets every message, at the QoS of its publisher."""
     peer = world.connect("watcher")

@@ -1,31 +1,24 @@
-"""Packets of MQTT 5.0 byte by byte, properties in one line, and how a connection ended."""
+"""Packets of MQTT 5.0 byte by byte, properties that may repeat, and how a connection was refused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from tests.engine.harness import Peer, World
+from tests.engine.harness import World
 from tests.wire.malformed import framed, sized
-from tidewire.wire.packets import Connack, Disconnect
+from tidewire.wire.packets import Connack
 from tidewire.wire.properties import Properties
 
 
-def properties(
-    values: dict[int, int | str | bytes] | None = None,
-    user_properties: Iterable[tuple[str, str]] = (),
-    subscription_identifiers: Iterable[int] = (),
-) -> Properties:
-    """Properties by their identifiers."""
+def user_properties(*pairs: tuple[str, str]) -> Properties:
+    """User Properties alone."""
     result = Properties()
-    for identifier, value in (values or {}).items():
-        if isinstance(value, int):
-            result.integers[identifier] = value
-        elif isinstance(value, str):
-            result.texts[identifier] = value
-        else:
-            result.binaries[identifier] = value
-    result.user_properties += user_properties
-    result.subscription_identifiers += subscription_identifiers
+    result.user_properties += pairs
+    return result
+
+
+def subscription_identifiers(*values: int) -> Properties:
+    """Subscription Identifiers alone."""
+    result = Properties()
+    result.subscription_identifiers += values
     return result
 
 
@@ -46,14 +39,6 @@ def raw_publish(topic: bytes = b"t", encoded: bytes = b"", payload: bytes = b"x"
 
 def raw_subscribe(topic_filter: bytes = b"t", encoded: bytes = b"") -> bytes:
     return framed(0x82, b"\0\1" + block(encoded) + sized(topic_filter) + b"\0")
-
-
-def ended_with(peer: Peer) -> int:
-    """The reason code of the DISCONNECT with which the broker ended the connection."""
-    assert peer.is_closed
-    last = peer.take()[-1]
-    assert isinstance(last, Disconnect), last
-    return last.reason_code
 
 
 def refusal_of(first_bytes: bytes) -> int:

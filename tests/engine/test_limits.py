@@ -71,31 +71,25 @@ def test_there_are_as_many_sessions_as_the_limit_and_not_one_more(client_identif
 
 
 def test_a_packet_has_as_many_bytes_as_the_limit_and_not_one_more() -> None:
-    world = World(maximum_packet_size=100)
+    world = World(maximum_packet_size=200)
     alice = world.connect("alice", 5)
     assert alice.connack.properties == integers(
         receive_maximum=world.limits.receive_maximum,
-        maximum_packet_size=100,
+        maximum_packet_size=200,
         topic_alias_maximum=world.limits.topic_alias_maximum,
     )
     alice.subscribe("t")
-    alice.publish("t", b"x" * 94)
+    alice.publish("t", b"x" * 193)
     assert len(alice.messages()) == 1
-    alice.publish("t", b"x" * 95)
-    assert isinstance(goodbye := alice.take()[0], Disconnect)
+    alice.publish("t", b"x" * 194)
+    goodbye = alice.take()[0]
+    assert isinstance(goodbye, Disconnect)
     assert goodbye.reason_code == ReasonCode.PACKET_TOO_LARGE
 
 
-@pytest.mark.parametrize("size", [150, 1000])
-def test_a_packet_that_is_too_large_is_refused_before_it_has_come(size: int) -> None:
-    alice = World(maximum_packet_size=100).connect("alice", 5)
-    alice.send_bytes(b"\x30" + bytes([size & 0x7F | 0x80, size >> 7]) + b"\0\1t")
-    assert alice.take()[0].reason_code == ReasonCode.PACKET_TOO_LARGE  # type: ignore[attr-defined]
-
-
-def test_a_short_packet_that_is_too_large_is_refused_before_it_has_come() -> None:
-    alice = World(maximum_packet_size=30).connect("alice", 5)
-    alice.send_bytes(b"\x30\x60\0\1t")
+def test_a_packet_that_is_too_large_is_refused_before_it_has_come() -> None:
+    alice = World(maximum_packet_size=200).connect("alice", 5)
+    alice.send_bytes(b"\x30\xc6\x01\0\1t")
     assert alice.take()[0].reason_code == ReasonCode.PACKET_TOO_LARGE  # type: ignore[attr-defined]
 
 

@@ -114,7 +114,7 @@ def test_every_limit_is_a_key(name: str) -> None:
         ("[access]\nanonymos = true", "unknown field `anonymos` - at `$.access`; did you mean anonymous?"),
         (
             '[[access.rules]]\neffect = "allow"\ntopik = "a"',
-            "unknown field `topik` - at `$.access.rules[...]`; did you mean topic?",
+            "unknown field `topik` - at `$.access.rules[0]`; did you mean topic?",
         ),
         ("zzz = 1", "Object contains unknown field `zzz`"),
         ('port = "1883"', "Expected `int`, got `str` - at `$.port`"),

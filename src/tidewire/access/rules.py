@@ -19,6 +19,8 @@ from tidewire.wire.topics import matches
 Effect = Literal["allow", "deny"]
 Action = Literal["publish", "subscribe", "all"]
 
+_NAMELESS = b"\0"
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -70,13 +72,13 @@ class RuleAccess(Access):
         return self._decide(principal, "subscribe", lambda rule: matches(rule.topic_filter, topic))
 
     def may_subscribe(self, principal: Principal, topic_filter: bytes) -> bool:
-        allowed = False
+        depth = 1 + max([rule.topic_filter.count(b"/") + 1 for rule in self.rules], default=0)
         for rule in self.rules:
-            if rule.concerns(principal.user_name, "subscribe"):
-                if rule.effect == "deny" and covers(rule.topic_filter, topic_filter):
-                    return False
-                allowed = allowed or (rule.effect == "allow" and overlaps(rule.topic_filter, topic_filter))
-        return allowed
+            if rule.effect == "allow" and rule.concerns(principal.user_name, "subscribe"):
+                both = intersection(rule.topic_filter, topic_filter)
+                if both is not None and any(self.may_read(principal, topic) for topic in _examples(both, depth)):
+                    return True
+        return False
 
     def _decide(self, principal: Principal, action: Action, applies: Callable[[Rule], bool]) -> bool:
         allowed = False
@@ -88,36 +90,37 @@ class RuleAccess(Access):
         return allowed
 
 
-def covers(wide: bytes, narrow: bytes) -> bool:
-    """Whether every topic that `narrow` matches is matched by `wide`."""
-    if narrow[:1] == b"$" and wide[:1] in (b"+", b"#"):
-        return False
-    wide_levels = wide.split(b"/")
-    narrow_levels = narrow.split(b"/")
-    for index, level in enumerate(wide_levels):
-        if level == b"#":
-            return True
-        if index >= len(narrow_levels) or narrow_levels[index] == b"#":
-            return False
-        if level != narrow_levels[index] and level != b"+":
-            return False
-    return len(narrow_levels) == len(wide_levels)
-
-
-def overlaps(one: bytes, other: bytes) -> bool:
-    """Whether some topic is matched by both filters."""
+def intersection(one: bytes, other: bytes) -> bytes | None:
+    """The filter for the topics that both filters match; None where there are none."""
     for first, second in ((one, other), (other, one)):
         if first[:1] == b"$" and second[:1] in (b"+", b"#"):
-            return False
+            return None  # [MQTT-4.7.2-1]
     one_levels = one.split(b"/")
     other_levels = other.split(b"/")
+    levels: list[bytes] = []
     for index in range(max(len(one_levels), len(other_levels))):
-        first = one_levels[index] if index < len(one_levels) else b""
-        second = other_levels[index] if index < len(other_levels) else b""
-        if (first == b"#" and index < len(one_levels)) or (second == b"#" and index < len(other_levels)):
-            return True
+        if one_levels[index : index + 1] == [b"#"]:
+            return b"/".join(levels + other_levels[index:])
+        if other_levels[index : index + 1] == [b"#"]:
+            return b"/".join(levels + one_levels[index:])
         if index >= len(one_levels) or index >= len(other_levels):
-            return False
-        if first != second and b"+" not in (first, second):
-            return False
-    return True
+            return None
+        level = one_levels[index]
+        if level == b"+":
+            level = other_levels[index]
+        elif other_levels[index] not in (b"+", level):
+            return None
+        levels.append(level)
+    return b"/".join(levels)
+
+
+def _examples(topic_filter: bytes, depth: int) -> list[bytes]:
+    """Topics that stand for all that a filter matches: one for each number of levels, down to `depth` below a `#`.
+
+    A level that no rule can name takes the place of a wildcard, so what denies the example denies all that it stands for.
+    """
+    levels = [_NAMELESS if level == b"+" else level for level in topic_filter.split(b"/")]
+    if levels[-1] != b"#":
+        return [b"/".join(levels)]
+    topics = [b"/".join([*levels[:-1], *[_NAMELESS] * below]) for below in range(depth + 1)]
+    return [topic for topic in topics if topic]

@@ -235,10 +235,14 @@ class Broker(Timed):
             return
         try:
             route = self.route(will.topic)
+            allowed = self.may_publish(session.principal, will.topic)
         except ProtocolViolation as violation:
             self.events.denied(session.client_identifier, f"will: {violation.detail}", will.topic)
             return
-        if not self.may_publish(session.principal, will.topic):
+        except Exception as error:
+            self.events.fault(session.client_identifier, error)
+            return
+        if not allowed:
             self.deny_publish(session, will.topic, 1, now)
             return
         expires_at = now + will.expires_at if will.expires_at >= 0.0 else 0.0
@@ -277,6 +281,8 @@ class Broker(Timed):
             messages = self.retained.match(plain_filter)
             if not self.access.unrestricted:
                 messages = [m for m in messages if self.access.may_read(session.principal, m.topic)]
+            if request.no_local:
+                messages = [m for m in messages if m.publisher != session.client_identifier]  # [MQTT-3.8.3-3]
             if messages:
                 session.add_retained(RetainedDelivery(messages, request.qos, subscription.identifier))
         return request.qos
@@ -370,8 +376,7 @@ class Broker(Timed):
                     self.store.retained(message.topic, message if message.payload else None)
             else:
                 refused = True
-                self.ledger.add(RETAINED_FULL, 1, now)
-                self.events.dropped(message.publisher, REASONS[RETAINED_FULL], 1)
+                self._retained_full(message, now)
         if route.is_empty():
             if refused:
                 return ReasonCode.QUOTA_EXCEEDED
@@ -388,13 +393,15 @@ class Broker(Timed):
             if granted[index] >= qos:
                 if session.send(plain, now):
                     kept = True
-                elif qos and session.link is not None:
+                elif qos:
                     refused = True
             else:
                 if lesser is None or lesser.qos != granted[index]:
                     lesser = message.variant(granted[index], False, b"")
-                if session.send(lesser, now) or session.link is None:
+                if session.send(lesser, now):
                     kept = True
+                elif lesser.qos:
+                    refused = True
         if route.special or route.shared:
             if self._publish_special(message, route, now):
                 kept = True
@@ -403,6 +410,14 @@ class Broker(Timed):
         if refused and not kept:
             return ReasonCode.QUOTA_EXCEEDED
         return ReasonCode.SUCCESS
+
+    def _retained_full(self, message: Message, now: float) -> None:
+        """Enter a message that could not be retained into the ledger of its publisher, or, without one, of the broker."""
+        publisher = self.sessions.get(message.publisher)
+        if publisher is not None:
+            publisher.drop(RETAINED_FULL, 1, now)
+        else:
+            self.ledger.add(RETAINED_FULL, 1, now)
 
     def publish_run(
         self,
@@ -467,8 +482,8 @@ class Broker(Timed):
                 kept = True
         for targets in route.shared:
             chosen = targets.choose(message.qos)
-            if chosen is not None and self._send_special(message, [chosen], now):
-                kept = True
+            if chosen is None or self._send_special(message, [chosen], now):
+                kept = True  # or nobody asked for more than QoS 0, and nobody is there
         return kept
 
     def _send_special(self, message: Message, subscriptions: list[Subscription], now: float) -> bool:

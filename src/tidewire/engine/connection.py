@@ -111,8 +111,7 @@ class Connection(Link):
         except ProtocolViolation as violation:
             self._violated(violation, now)
         except Exception as error:
-            self.broker.events.fault(self.client_identifier(), error)
-            self.close(ReasonCode.UNSPECIFIED_ERROR, "internal error", now)
+            self._failed(error, now)
         if self.blocked and self.outbox_bytes > self.broker.limits.unread_answer_bytes and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()
@@ -120,6 +119,8 @@ class Connection(Link):
     def lost(self, detail: str, now: float) -> None:
         """The network connection is gone, and not because we closed it."""
         if not self.closed:
+            self.outbox = []  # there is nobody to take it
+            self.outbox_bytes = 0
             self._finish(ReasonCode.UNSPECIFIED_ERROR, detail, False, now)
 
     def authenticated(self, reason_code: int, principal: Principal | None, now: float) -> None:
@@ -129,7 +130,10 @@ class Connection(Link):
         packet = self._connect
         assert packet is not None
         self._connect = None
-        self._admit(packet, reason_code, principal, now)
+        try:
+            self._admit(packet, reason_code, principal, now)
+        except Exception as error:
+            self._failed(error, now)
         if not self.closed:
             self.transport.resume_reading()
             kept = self._kept
@@ -225,6 +229,8 @@ class Connection(Link):
             elif first == 0xC0 and length == 0:
                 self.put(_PINGRESP)
                 statistics.control_sent += 1
+            elif first == 0x10:
+                raise ProtocolError("a second CONNECT")  # [MQTT-3.1.0-2], whatever it holds
             else:
                 self._handle(decode(int(first), data, int(body), int(end), self.version), now)
             position = end
@@ -530,8 +536,6 @@ class Connection(Link):
             raise MalformedPacket("PINGREQ has a body")
         elif isinstance(packet, Disconnect):
             self._disconnected(packet, now)
-        elif isinstance(packet, Connect):
-            raise ProtocolError("a second CONNECT")  # [MQTT-3.1.0-2]
         else:
             raise ProtocolError(f"{type(packet).__name__} is not for a server")
 
@@ -698,6 +702,11 @@ class Connection(Link):
             self._put_explained(Connack(False, violation.reason_code), violation.detail)
         self._finish(violation.reason_code, violation.detail, False, now)
 
+    def _failed(self, error: Exception, now: float) -> None:
+        """An error of ours: it is reported, and costs this connection only."""
+        self.broker.events.fault(self.client_identifier(), error)
+        self.close(ReasonCode.UNSPECIFIED_ERROR, "internal error", now)
+
     def _finish(self, reason_code: int, detail: str, without_will: bool, now: float) -> None:
         """Flush, close, and leave the session to itself."""
         broker = self.broker
@@ -715,6 +724,7 @@ class Connection(Link):
         if reason_code >= 0x80 and self.transport.can_write_eof():
             # Bytes still unread would make the close a reset, and the peer might never see why: let it end the stream.
             self.transport.write_eof()
+            self.transport.resume_reading()  # else the end would not be seen where reading was paused
         else:
             self.transport.close()
         self.next_look = 0.0

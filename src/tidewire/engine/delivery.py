@@ -59,9 +59,9 @@ class Delivery(Timed):
         """The peer has acknowledged a message."""
 
     def send(self, message: Message, now: float) -> bool:
-        """Send a message, or keep it for later. False: it was dropped (`dropped` was told), or there is nobody to take QoS 0.
+        """Send a message, or keep it for later.
 
-        One that is too large for the peer, or has expired, is dropped as well but counts as sent [MQTT-3.1.2-25].
+        False: it was dropped (`dropped` was told), or there is nobody to take QoS 0. One that is too large for the peer, or has expired, is dropped as well but counts as sent [MQTT-3.1.2-25].
         """
         link = self.link
         if message.qos == 0:
@@ -91,7 +91,7 @@ class Delivery(Timed):
         if message.qos != 1:
             raise _out_of_step("PUBACK", identifier, "is in use at QoS 2")
         self._settle(inflight, identifier, message)
-        if self.queue is not None or self._resend is not None:
+        if self.queue is not None or self._resend is not None or self.holds_more:
             self.pump(now)
 
     def pubrec(self, identifier: bytes, reason_code: int, now: float) -> None:
@@ -112,6 +112,7 @@ class Delivery(Timed):
             return
         self._no_longer_resent(identifier)
         if message is not RELEASED:
+            del inflight[identifier]  # now last: PUBRELs are repeated in the order of the PUBRECs [MQTT-4.6.0-4]
             inflight[identifier] = RELEASED
             if self.store is not None:
                 self.store.released(self, identifier)
@@ -130,7 +131,7 @@ class Delivery(Timed):
         if message is not RELEASED:
             raise _out_of_step("PUBCOMP", identifier, "was not released")
         self._settle(inflight, identifier, message)
-        if self.queue is not None or self._resend is not None:
+        if self.queue is not None or self._resend is not None or self.holds_more:
             self.pump(now)
 
     def receive(self, identifier: bytes) -> bool:
@@ -159,11 +160,21 @@ class Delivery(Timed):
         return True
 
     def resume(self, link: Link, window: int, now: float) -> None:
-        """A connection took the session up: everything unacknowledged is sent again, in order [MQTT-4.4.0-1, 4.6.0-1]."""
+        """A connection took the session up: everything unacknowledged is sent again [MQTT-4.4.0-1].
+
+        PUBREL at once, since the window holds back PUBLISH only [MQTT-3.3.4-10]; PUBLISH in order [MQTT-4.6.0-1].
+        """
         self.link = link
         self.window = window
         if self.inflight:
-            self._resend = deque(self.inflight)
+            resend: deque[bytes] = deque()
+            for identifier, message in self.inflight.items():
+                if message is RELEASED:
+                    self._put_pubrel(link, identifier, False)
+                else:
+                    resend.append(identifier)
+            if resend:
+                self._resend = resend
         self.pump(now)
 
     def pause(self) -> None:
@@ -218,7 +229,9 @@ class Delivery(Timed):
         elif not link.put_publish(message, b"", False, now):
             self.dropped(message, TOO_LARGE, now)
             return True
-        link.outgoing.statistics.publish_sent += 1
+        statistics = link.outgoing.statistics
+        statistics.publish_sent += 1
+        statistics.publish_bytes_sent += len(message.payload)
         if link.outbox_bytes > self.limits.early_flush_bytes:
             link.flush()
         return True
@@ -258,7 +271,9 @@ class Delivery(Timed):
         inflight[identifier] = message
         if self.store is not None:
             self.store.sent(self, identifier, message)
-        link.outgoing.statistics.publish_sent += 1
+        statistics = link.outgoing.statistics
+        statistics.publish_sent += 1
+        statistics.publish_bytes_sent += len(message.payload)
         return True
 
     def _enqueue(self, message: Message, now: float) -> bool:
@@ -276,7 +291,7 @@ class Delivery(Timed):
         return True
 
     def _resend_next(self, link: Link, now: float) -> bool:
-        """Send the next unacknowledged packet again. False: the window is full."""
+        """Send the next unacknowledged PUBLISH again. False: the window is full."""
         resend = self._resend
         inflight = self.inflight
         assert resend is not None and inflight is not None
@@ -286,10 +301,10 @@ class Delivery(Timed):
         if not resend:
             self._resend = None
         message = inflight[identifier]
-        if message is RELEASED:
-            self._put_pubrel(link, identifier, False)
-        elif link.put_publish(message, identifier, True, now):
-            link.outgoing.statistics.publish_sent += 1
+        if link.put_publish(message, identifier, True, now):
+            statistics = link.outgoing.statistics
+            statistics.publish_sent += 1
+            statistics.publish_bytes_sent += len(message.payload)
         else:
             del inflight[identifier]
             if self.store is not None:

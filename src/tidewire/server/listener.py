@@ -70,8 +70,9 @@ class Waiting(asyncio.Protocol):
         transport.set_protocol(self)
 
     def data_received(self, data: bytes) -> None:
-        self.data += data
-        self.transport.pause_reading()
+        if not self.protocol.connection.closed:
+            self.data += data
+            self.transport.pause_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.protocol.connection_lost(error)
