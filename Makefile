@@ -8,7 +8,7 @@ ARGS ?=
 
 BIN := .venv/bin
 
-.PHONY: help run test check bench build format lock clean
+.PHONY: help run test fuzz paho check bench build format lock clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -22,6 +22,13 @@ test: build ## Run the tests on the compiled form, then on the pure one, with it
 	else echo "tidewire: no compiled form here; testing the pure one only"; fi
 	@TIDEWIRE_PURE=1 $(BIN)/coverage run -m pytest $(ARGS)
 	@$(BIN)/coverage report
+
+fuzz: build ## Send a million bad packets; ARGS="-x" passes flags on
+	@TIDEWIRE_FUZZ_PACKETS=$${TIDEWIRE_FUZZ_PACKETS:-1000000} \
+	TIDEWIRE_FUZZ_SEED=$${TIDEWIRE_FUZZ_SEED:-$$(date +%s)} $(BIN)/pytest tests/fuzz $(ARGS)
+
+paho: build ## Run the Paho interoperability suites; SUITE=path/to/paho.mqtt.testing
+	@$(BIN)/python tests/interop/paho_suites.py $(SUITE) $(ARGS)
 
 check: .venv/made ## Hold the sources to style, types and layers
 	@$(BIN)/ruff check

@@ -224,7 +224,8 @@ def _write(path: Path, template: str, port: int) -> str:
 
 # What the configurations have in common: loopback, anonymous, no log, nothing on disk, one thread for the work where
 # it can be said, and no limit that would make a broker drop a message that a run waits for. Mosquitto searches what is
-# in flight from its beginning: there the window of the load generator is kinder to it than no limit.
+# in flight from its beginning: there the window of the load generator is kinder to it than no limit. FlashMQ's buffers
+# make it up to 1.7 times as fast as its default of 1 KiB does, and cost it 6 KB for each idle connection.
 
 MOSQUITTO: Final = """\
 listener PORT 127.0.0.1

@@ -142,10 +142,10 @@ SECTIONS: Final = (
 EXPLANATION: Final = f"""\
 Each figure is the median of its runs, the brokers in turn. **Bold: Tidewire's figure divided by this one.** In brackets
 after a rate: processor time of the broker for each delivery or connection, all its threads and children; then the
-share of its core that the load generator used: near 100 % it was the limit, and the broker can do more.
-† marks a figure during which other programs used more than {DISTURBED_SHARE:.0%} of a core, ‡ one where messages of
-one publisher overtook each other. A run counts only when every delivery that was due has arrived, and none twice. How it is measured: `benchmarks/README.md`.
-Repeat it with `make bench`."""
+share of its core that the load generator used: near 100 % it was the limit, and the broker can do more. A run counts
+only when every delivery that was due has arrived, and none twice. † marks a figure during which other programs used
+more than {DISTURBED_SHARE:.0%} of a core; ‡ one where messages of one publisher overtook each other.
+How it is measured: `benchmarks/README.md`. Repeat it with `make bench`."""
 
 
 def _draw(path: Path, scenarios: Sequence[Scenario], brokers: list[str], cells: Cells) -> None:

@@ -68,7 +68,7 @@ def payload(number: int, size: int) -> bytes:
     return text[: size - 2] + b'"}'
 
 
-FILLER: Final = b"".join(b"%03x" % (number * number * 31 % 4093) for number in range(1400))
+FILLER: Final = b"".join([b"%03x" % (number * number * 31 % 4093) for number in range(1400)])
 
 
 def with_type(answers: bytes, first_byte: int) -> bytes:
@@ -85,7 +85,7 @@ def blank(first_byte: int, count: int) -> bytes:
 
 def _cycle(packet_type: int) -> bytes:
     """Two rounds of the acknowledgements that a publisher expects, in order."""
-    return b"".join(Acknowledgement(packet_type, number).encode(V311) for number in range(1, CYCLE + 1)) * 2
+    return b"".join([Acknowledgement(packet_type, number).encode(V311) for number in range(1, CYCLE + 1)]) * 2
 
 
 ANSWERS: Final = {PUBACK_BYTE: _cycle(PUBACK), PUBREC_BYTE: _cycle(PUBREC), PUBCOMP_BYTE: _cycle(PUBCOMP)}

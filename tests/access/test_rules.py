@@ -59,13 +59,17 @@ rules = st.lists(
 )
 
 
-def access(*given_rules: Rule, users: Passwords | None = None, anonymous: bool = True, disclose: bool = True) -> RuleAccess:
+def access(
+    *given_rules: Rule, users: Passwords | None = None, anonymous: bool = True, disclose: bool = True
+) -> RuleAccess:
     return RuleAccess(list(given_rules), users, anonymous, disclose)
 
 
 @many
 @given(rules, st.sampled_from([None, "alice", "bob"]), st.sampled_from(TOPICS))
-def test_a_deny_beats_every_allow_and_silence_denies(given_rules: list[Rule], user_name: str | None, topic: bytes) -> None:
+def test_a_deny_beats_every_allow_and_silence_denies(
+    given_rules: list[Rule], user_name: str | None, topic: bytes
+) -> None:
     decides = access(*given_rules)
     principal = Principal(user_name, "client")
     for action, allowed in (
@@ -135,7 +139,9 @@ def test_a_password_that_is_right_makes_a_principal_that_connections_share(users
     assert decides.verify(Connect("two", user_name="alice", password=b"secret"))[1] is principal
 
 
-@pytest.mark.parametrize(("user_name", "password"), [("alice", b"wrong"), ("alice", None), ("bob", b"secret"), ("", b"")])
+@pytest.mark.parametrize(
+    ("user_name", "password"), [("alice", b"wrong"), ("alice", None), ("bob", b"secret"), ("", b"")]
+)
 def test_a_password_that_is_wrong_is_refused(users: Passwords, user_name: str, password: bytes | None) -> None:
     refused = (ReasonCode.BAD_USER_NAME_OR_PASSWORD, None)
     assert access(users=users).verify(Connect("x", user_name=user_name, password=password)) == refused
@@ -146,7 +152,9 @@ def test_a_password_that_is_wrong_is_refused(users: Passwords, user_name: str, p
 INSIDE = (Rule("allow", "all", b"in/#"), Rule("deny", "all", b"in/secret/#"))
 
 
-@pytest.mark.parametrize(("version", "disclose", "code"), [(5, True, 0x87), (5, False, 0x80), (4, True, 0x80), (4, False, 0x80)])
+@pytest.mark.parametrize(
+    ("version", "disclose", "code"), [(5, True, 0x87), (5, False, 0x80), (4, True, 0x80), (4, False, 0x80)]
+)
 def test_a_denied_filter_is_refused_in_the_suback_and_an_overlapping_one_is_filtered(
     version: int, disclose: bool, code: int
 ) -> None:
@@ -259,7 +267,7 @@ def test_rules_that_changed_hold_from_then_on() -> None:
     alice = world.connect("alice", 5)
     alice.subscribe("#")
     alice.publish("out", qos=1)
-    assert [packet for packet in alice.settle()][0].topic == b"out"
+    assert [message.topic for message in alice.settle()] == [b"out"]
     decides.rules = list(INSIDE)
     decides.epoch += 1
     world.broker.access_changed()

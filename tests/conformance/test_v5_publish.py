@@ -35,14 +35,16 @@ def passed_on(carried: Properties) -> Properties:
     asleep.lose()
     awake = world.connect("awake", 5)
     awake.subscribe("t", qos=1)
+    limited = world.connect("limited", 5, properties=properties(maximum_packet_size=10_000))
+    limited.subscribe("t", qos=1)
     shared = world.connect("shared", 5)
     shared.subscribe("$share/g/t", qos=0)
     world.connect("c", 5).publish("t", qos=1, retain=True, properties=carried)
     late = world.connect("late", 5)
     late.subscribe("t")
-    seen = [only_message(peer).properties for peer in (awake, shared, late)]
+    seen = [only_message(peer).properties for peer in (awake, limited, shared, late)]
     seen += [message.properties for message in lasting(world, "asleep").messages()]
-    assert seen == seen[:1] * 4
+    assert seen == seen[:1] * 5
     return seen[0]
 
 

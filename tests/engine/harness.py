@@ -1,10 +1,10 @@
 """A broker in a box: no socket, no sleep, and a clock that the test moves.
 
-    world = World()
-    alice = world.connect("alice", version=5)
-    alice.send(Subscribe(1, [SubscriptionRequest(b"a/#", qos=1)]))
-    assert alice.take() == [Suback(1, [1])]
-    world.advance(60)
+world = World()
+alice = world.connect("alice", version=5)
+alice.send(Subscribe(1, [SubscriptionRequest(b"a/#", qos=1)]))
+assert alice.take() == [Suback(1, [1])]
+world.advance(60)
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.harness import Peer, World, integers
-from tidewire.engine.message import Message
-from tidewire.engine.ports import Access, Events
 from tidewire.engine.broker import Broker
 from tidewire.engine.limits import Limits
+from tidewire.engine.message import Message
+from tidewire.engine.ports import EVERYBODY, Access, Events
 from tidewire.wire.codes import ReasonCode
 from tidewire.wire.packets import Publish, Subscribe, SubscriptionRequest, Unsubscribe, Will
 from tidewire.wire.properties import Properties
@@ -313,4 +313,6 @@ def test_a_broker_needs_nothing_from_outside() -> None:
     events.disconnected("a", "test", 0, "")
     events.fault("a", ValueError())
     access = Access()
-    assert access.may_subscribe(broker.sessions.get("a"), b"#")  # type: ignore[arg-type]
+    assert access.may_subscribe(EVERYBODY, b"#")
+    assert access.may_publish(EVERYBODY, b"a")
+    assert access.may_read(EVERYBODY, b"a")

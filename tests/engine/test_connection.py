@@ -166,6 +166,13 @@ def test_what_does_not_begin_with_connect_is_closed_without_a_word(data: bytes) 
     assert len(world.events.of("refused")) == 1
 
 
+def test_a_malformed_connect_of_5_0_is_answered_with_its_fault() -> None:
+    peer = World().open(5)
+    peer.send_bytes(b"\x10\x0d\0\4MQTT\5\3\0\0\0\0\0")
+    assert peer.take()[0].reason_code == ReasonCode.MALFORMED_PACKET  # type: ignore[attr-defined]
+    assert peer.is_closed
+
+
 def test_a_second_connect_is_a_protocol_error() -> None:
     alice = World().connect("alice", 5)
     alice.send(Connect("alice", 5))
@@ -290,7 +297,6 @@ class Later(Access):
 
     def authenticate(self, packet, connection):  # type: ignore[no-untyped-def]
         self.asked.append(connection)
-        return None
 
 
 def test_nothing_is_read_until_authentication_has_answered() -> None:
@@ -482,7 +488,19 @@ def test_before_5_0_a_violation_ends_its_connection_without_a_word(data: bytes) 
     assert alice.take() == []
 
 
+def test_properties_that_repeat_but_run_past_their_packet_are_malformed() -> None:
+    alice = World().connect("alice", 5)
+    alice.send_bytes(b"\x32\x08\0\1a\0\1\2\1\1" + b"\x32\x06\0\1a\0\2\2" + b"\1\1")
+    assert goodbye(alice) == ReasonCode.MALFORMED_PACKET
+
+
 # -- answers
+
+
+def test_a_ping_is_answered_however_its_length_is_spelled_before_5_0() -> None:
+    alice = World().connect("alice")
+    alice.send_bytes(PING + b"\xc0\x80\x00")
+    assert alice.take() == [Pingresp()] * 2
 
 
 def test_acknowledgements_in_their_long_form_are_understood() -> None:

@@ -152,9 +152,7 @@ def subscriber(world: World, version: int = 5, qos: int = 2, **properties: int) 
 
 
 def again(world: World, **properties: int) -> Peer:
-    return world.connect(
-        "alice", 5, clean_start=False, properties=integers(session_expiry_interval=1000, **properties)
-    )
+    return world.connect("alice", 5, clean_start=False, properties=integers(session_expiry_interval=1000, **properties))
 
 
 def publish(world: World, *payloads: str, qos: int = 1, version: int = 4) -> list[int]:

@@ -62,9 +62,7 @@ def _sorted_body(properties: bytes) -> bytes:
 
 @many
 @given(plain, st.integers(-9, 9), st.floats(0.0, 500.0), st.booleans())
-def test_alias_expiry_and_duplicate_travel_with_one_copy(
-    message: Message, alias: int, after: float, dup: bool
-) -> None:
+def test_alias_expiry_and_duplicate_travel_with_one_copy(message: Message, alias: int, after: float, dup: bool) -> None:
     message.expires_at = NOW + 500.0
     packet = encode_publish(message, 5, IDENTIFIERS[1], dup and message.qos > 0, alias, NOW + after)
     # an alias alone leaves the topic empty [MQTT-3.3.2-8]

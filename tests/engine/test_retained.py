@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.engine.harness import World, integers
-from tests.engine.test_routing import topics
-from tests.wire.strategies import many, topic_filters
+from tests.engine.test_routing import plain_filters, topics
+from tests.wire.strategies import many
+from tidewire.engine.ledger import RETAINED_FULL
 from tidewire.engine.message import Message
 from tidewire.engine.retained import RetainedMessages
 from tidewire.wire.codes import ReasonCode
-from tidewire.wire.packets import Publish, Subscribe, SubscriptionRequest
+from tidewire.wire.packets import Publish, Subscribe, SubscriptionRequest, Will
 from tidewire.wire.topics import matches
 
 NEVER_FULL = 1_000_000
@@ -21,7 +22,7 @@ NEVER_FULL = 1_000_000
 @many
 @given(
     st.lists(st.tuples(topics, st.binary(max_size=4)), max_size=25),
-    st.lists(topic_filters(), max_size=5),
+    st.lists(plain_filters, max_size=5),
     st.sampled_from([(NEVER_FULL, NEVER_FULL), (3, NEVER_FULL), (NEVER_FULL, 20)]),
 )
 def test_it_agrees_with_a_dictionary(
@@ -200,9 +201,7 @@ def test_a_retained_message_that_has_expired_is_forgotten() -> None:
     world.advance(30)
     alice = world.connect("alice", 5)
     alice.subscribe("#")
-    assert alice.messages() == [
-        Publish(b"long", b"2", retain=True, properties=integers(message_expiry_interval=70))
-    ]
+    assert alice.messages() == [Publish(b"long", b"2", retain=True, properties=integers(message_expiry_interval=70))]
     assert world.broker.retained.count == 1
 
 
@@ -230,3 +229,12 @@ def test_a_message_that_cannot_be_retained_still_reaches_subscribers() -> None:
     assert publisher.take()[0].reason_code == 0  # type: ignore[attr-defined]
     assert len(alice.messages()) == 1
     assert world.broker.retained.count == 0
+
+
+def test_a_message_without_a_session_that_cannot_be_retained_stands_in_the_ledger_of_the_broker() -> None:
+    world = World(retained_messages=0)
+    alice = world.connect("alice", will=Will(b"will", b"gone", retain=True))
+    alice.lose()
+    alice = world.connect("alice", 5, will=Will(b"will", b"gone", retain=True))
+    world.broker.publish_sys(world.now)
+    assert world.broker.ledger.counts[RETAINED_FULL] > 1

@@ -19,7 +19,8 @@ from tidewire.wire.topics import matches, split_share
 topics = st.lists(st.sampled_from(["a", "b", "", "$a", "höhe"]), min_size=1, max_size=5).map(
     lambda levels: ("/".join(levels) or "a").encode()
 )
-filters = st.one_of(topic_filters(), topic_filters(shared=True), topics)
+plain_filters = st.one_of(topic_filters(), topics, st.just(b"#"))
+filters = st.one_of(plain_filters, topic_filters(shared=True), st.just(b"$share/g/#"))
 
 
 def subscription(session: Session, topic_filter: bytes, qos: int = 0) -> Subscription:

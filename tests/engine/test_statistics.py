@@ -6,7 +6,7 @@ import pytest
 
 from tests.engine.harness import World
 from tidewire.engine.statistics import LoadAverage, Statistics
-from tidewire.wire.packets import Pingreq, SubscriptionRequest, Subscribe, Unsubscribe
+from tidewire.wire.packets import Pingreq, Subscribe, SubscriptionRequest, Unsubscribe
 
 
 def sys_topics(world: World) -> dict[str, str]:

@@ -54,7 +54,7 @@ def read_passwords(path: Path) -> Passwords:
 
 
 def set_password(path: Path, user_name: str, password: bytes) -> None:
-    """Add a user to a password file, or change the password of one; the file is made when missing, for its owner only."""
+    """Add a user to a password file, or change the password of one; a missing file is made, for its owner only."""
     if user_name.splitlines() != [user_name] or ":" in user_name or user_name.startswith("#") or not user_name.strip():
         raise ValueError(f"{user_name!r} cannot be a user name: it must not be empty, have a colon or start with #")
     salt = secrets.token_bytes(12)

@@ -19,7 +19,7 @@ from tidewire.wire.topics import matches
 Effect = Literal["allow", "deny"]
 Action = Literal["publish", "subscribe", "all"]
 
-_NAMELESS = b"\0"
+_NAMELESS = b"\0"  # in no topic filter [MQTT-4.7.3-2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def intersection(one: bytes, other: bytes) -> bytes | None:
 def _examples(topic_filter: bytes, depth: int) -> list[bytes]:
     """Topics that stand for all that a filter matches: one for each number of levels, down to `depth` below a `#`.
 
-    A level that no rule can name takes the place of a wildcard, so what denies the example denies all that it stands for.
+    A level that no rule can name takes the place of a wildcard: what denies the example denies all that it stands for.
     """
     levels = [_NAMELESS if level == b"+" else level for level in topic_filter.split(b"/")]
     if levels[-1] != b"#":

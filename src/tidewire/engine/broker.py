@@ -23,12 +23,10 @@ from tidewire.engine.session import Session
 from tidewire.engine.statistics import Statistics
 from tidewire.engine.timers import Timed, Timers
 from tidewire.wire.codes import ReasonCode
-from tidewire.wire.errors import MalformedPacket, ProtocolViolation
+from tidewire.wire.errors import InvalidTopic, ProtocolViolation
 from tidewire.wire.fields import check_utf8
 from tidewire.wire.packets import SubscriptionRequest
-from tidewire.wire.properties import Properties
 from tidewire.wire.topics import check_topic_name, split_share
-from tidewire.wire.errors import InvalidTopic
 
 _SYS_PREFIX: Final = b"$SYS/"
 
@@ -246,9 +244,7 @@ class Broker(Timed):
             self.deny_publish(session, will.topic, 1, now)
             return
         expires_at = now + will.expires_at if will.expires_at >= 0.0 else 0.0
-        message = Message(
-            will.topic, will.payload, will.qos, will.retain, will.properties, expires_at, will.publisher
-        )
+        message = Message(will.topic, will.payload, will.qos, will.retain, will.properties, expires_at, will.publisher)
         self.publish(message, route, now)
 
     # -- subscriptions (3.8.4, 3.10.4)
@@ -412,7 +408,7 @@ class Broker(Timed):
         return ReasonCode.SUCCESS
 
     def _retained_full(self, message: Message, now: float) -> None:
-        """Enter a message that could not be retained into the ledger of its publisher, or, without one, of the broker."""
+        """Enter a message that could not be retained into the ledger of its publisher, or at least of the broker."""
         publisher = self.sessions.get(message.publisher)
         if publisher is not None:
             publisher.drop(RETAINED_FULL, 1, now)

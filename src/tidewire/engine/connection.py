@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
-from tidewire.engine.delivery import Delivery
 from tidewire.engine.limits import MAXIMUM_INTERVAL
 from tidewire.engine.link import Link
 from tidewire.engine.message import IDENTIFIERS, Message
@@ -20,7 +19,6 @@ from tidewire.engine.ports import Principal, Transport
 from tidewire.engine.routing import Route
 from tidewire.wire import properties as p
 from tidewire.wire.codes import (
-    AUTH,
     CONNECT,
     PUBLISH,
     SUBACK_FAILURE,
@@ -41,6 +39,7 @@ from tidewire.wire.packets import (
     Disconnect,
     Packet,
     Pingreq,
+    Pingresp,
     Suback,
     Subscribe,
     Unsuback,
@@ -533,7 +532,7 @@ class Connection(Link):
             first = packet.packet_type << 4 | (2 if packet.packet_type == 6 else 0)
             self._acknowledged(first, IDENTIFIERS[packet.packet_identifier], packet.reason_code, now)
         elif isinstance(packet, Pingreq):
-            raise MalformedPacket("PINGREQ has a body")
+            self._put_packet(Pingresp())  # its length was spelled with more bytes than it needs, as 3.1.1 allows
         elif isinstance(packet, Disconnect):
             self._disconnected(packet, now)
         else:

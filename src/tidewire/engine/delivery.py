@@ -61,7 +61,8 @@ class Delivery(Timed):
     def send(self, message: Message, now: float) -> bool:
         """Send a message, or keep it for later.
 
-        False: it was dropped (`dropped` was told), or there is nobody to take QoS 0. One that is too large for the peer, or has expired, is dropped as well but counts as sent [MQTT-3.1.2-25].
+        False: it was dropped (`dropped` was told), or there is nobody to take QoS 0. One that is too large for the
+        peer, or has expired, is dropped as well but counts as sent [MQTT-3.1.2-25].
         """
         link = self.link
         if message.qos == 0:

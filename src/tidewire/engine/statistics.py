@@ -58,7 +58,14 @@ class Statistics:
             load.update(total, elapsed)
 
     def topics(
-        self, now: float, version: str, sessions: int, retained: int, retained_bytes: int, queued: int, queued_bytes: int
+        self,
+        now: float,
+        version: str,
+        sessions: int,
+        retained: int,
+        retained_bytes: int,
+        queued: int,
+        queued_bytes: int,
     ) -> dict[str, str]:
         """`$SYS/broker/…` without that prefix → value. `sessions` counts connected and offline ones."""
         offline = sessions - int(self.connections)
