@@ -5,6 +5,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+SUITE ?=
 
 BIN := .venv/bin
 

@@ -30,7 +30,7 @@ from tidewire.wire.packets import (
 CROWD: Final = 1_000
 MESSAGES: Final = 1_000
 
-HALF_OPEN_BYTES: Final = 16 * 1024
+HALF_OPEN_BYTES: Final = 8 * 1024
 """What a connection without CONNECT may cost: its socket, its transport and the start of a packet."""
 
 OUTBOX_BYTES: Final = 32 * 1024

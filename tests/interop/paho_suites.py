@@ -29,9 +29,9 @@ CONFIG: Final = Path(__file__).with_name("paho.toml")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the Paho interoperability suites against Tidewire.")
-    parser.add_argument("checkout", type=Path, help="a checkout of eclipse/paho.mqtt.testing")
+    parser.add_argument("checkout", type=Path, help="a checkout of eclipse/paho.mqtt.testing: make paho SUITE=…")
     parser.add_argument("version", nargs="?", choices=SUITES, help="3: 3.1.1 only; 5: 5.0 only")
-    parser.add_argument("cases", nargs="*", help="some cases only, by their names")
+    parser.add_argument("cases", nargs="*", default=[], help="some cases only, by their names")
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)  # in the process of a suite: where the broker is
     options = parser.parse_args()
     folder = options.checkout / "interoperability"
