@@ -21,7 +21,7 @@ WINDOW_BYTES: Final = 256 * 1024  # outstanding for one subscriber at QoS 0, at 
 WINDOW_MESSAGES: Final = 4096  # likewise, in messages
 SHARED_WINDOW_MESSAGES: Final = 16384  # at QoS 0, of all lanes together
 IN_FLIGHT: Final = 100  # unacknowledged publishes of one publisher at QoS 1 and 2
-WARM_UP: Final = 1 / 3  # of the time that is measured
+WARM_UP: Final = 1 / 4  # of the time that is measured
 
 
 class Scenario(Protocol):

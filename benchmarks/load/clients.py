@@ -5,6 +5,7 @@ A client here is a plain TCP socket that speaks MQTT 3.1.1. Packets come from `t
 
 from __future__ import annotations
 
+import itertools
 import socket
 from collections.abc import Sequence
 from typing import Final
@@ -15,6 +16,7 @@ from tidewire.wire.packets import Connack, Connect, Disconnect, Packet, Pingreq,
 
 HOST: Final = "127.0.0.1"
 TIMEOUT_S: Final = 60.0  # a broker that leaves one request of the set-up unanswered so long has failed the run
+NUMBERS: Final = itertools.count()  # for client identifiers: nothing is left in a broker under a new one
 AT_ONCE: Final = 50  # connections opened together: fewer than any broker's listen backlog
 RECEIVE_BYTES: Final = 4096
 
@@ -24,14 +26,14 @@ class BrokerFailed(Exception):
 
 
 def open_clients(port: int, count: int, name: str, *, clean_session: bool = True) -> list[socket.socket]:
-    """`count` connected clients `name-0`, `name-1`, … as blocking sockets."""
+    """`count` connected clients, as blocking sockets, with client identifiers that begin with `name` and are new."""
     clients: list[socket.socket] = []
     while len(clients) < count:
         batch: list[socket.socket] = []
-        for number in range(len(clients), min(len(clients) + AT_ONCE, count)):
+        for _ in range(min(AT_ONCE, count - len(clients))):
             client = socket.create_connection((HOST, port), TIMEOUT_S)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client.sendall(connect_packet(f"{name}-{number}", clean_session))
+            client.sendall(connect_packet(f"{name}-{next(NUMBERS)}", clean_session))
             batch.append(client)
         for client in batch:
             answer = receive_packet(client)

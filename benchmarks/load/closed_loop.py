@@ -21,6 +21,7 @@ from benchmarks.load.subscribers import Sink, Tally
 
 FIRST_WINDOW: Final = 64  # the first window is so many times smaller than the last
 RESPONSIVE_S: Final = 0.05  # the window doubles while a full one is delivered in less
+LEAST_BURST: Final = 32  # messages that one of many publishers may publish in its turn
 STALL_S: Final = 5.0  # no client heard anything for so long: the rest is lost
 DRAIN_S: Final = 30.0  # what comes later than this after the last publish is as good as lost
 POLL_S: Final = 0.1  # how late the end of a run is noticed when nothing arrives
@@ -93,7 +94,7 @@ class Loop:
                 due = sum([lane.due(lane.published) for lane in self.lanes])
                 unfinished = sum([not peer.complete() for peer in self.peers.values()])
                 raise BrokerFailed(
-                    f"{due - self.delivered()} of {due} deliveries stay out, "
+                    f"of {due} deliveries {self.delivered()} arrived, "
                     f"{unfinished} clients wait for a handshake {now - started:.0f} s after the last publish"
                 )
 
@@ -166,7 +167,7 @@ class Lane:
             outstanding = (self.due(self.published) - self.tally.delivered) * self.messages_in_round
             room = max(0, self.window - outstanding // self.due_in_round[-1])
         count = len(self.sources)
-        at_once = max(1, self.window // count)
+        at_once = max(LEAST_BURST, self.window // count)
         for _ in range(count):
             granted = self.sources[self.next_source].publish(min(room, at_once))
             self.published += granted

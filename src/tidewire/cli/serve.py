@@ -70,7 +70,7 @@ def _run(config: Config) -> None:
     factory = None
     if sys.platform != "win32":
         try:
-            import uvloop
+            import uvloop  # noqa: PLC0415 (not everywhere)
 
             factory, loop_name = uvloop.new_event_loop, "uvloop"
         except ImportError:

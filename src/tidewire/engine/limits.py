@@ -8,7 +8,7 @@ MAXIMUM_INTERVAL: Final = 0xFFFF_FFFF  # a Session Expiry Interval that never en
 
 
 class Limits:
-    """What one broker allows. Bytes are bytes on the wire, times are seconds; 0 means "not at all" unless it says else."""
+    """What one broker allows. Bytes are bytes on the wire, times seconds; 0 is "not at all" unless it says else."""
 
     def __init__(self) -> None:
         # What one peer may send.
@@ -21,7 +21,7 @@ class Limits:
         self.keep_alive_maximum_s = 0
         """Longest Keep Alive granted (5.0: as Server Keep Alive); 0: whatever the client asks, none included."""
         self.receive_maximum = 1024
-        """QoS 2 messages one client may have unfinished towards us (3.1.2.11.3): bounds the set of their identifiers."""
+        """QoS 2 messages one client may have unfinished towards us (3.1.2.11.3): bounds their identifiers."""
         self.topic_alias_maximum = 32
         """Topic aliases one client may set (3.1.2.11.5): each keeps a topic of up to 64 KiB."""
         self.topic_levels = 128

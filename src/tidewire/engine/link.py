@@ -39,7 +39,7 @@ class Link(Timed):
         self.outgoing = outgoing
         self.version = 0
         self.passthrough = 0
-        """The format whose bytes this peer takes as they are (4 before 5.0, 5), 0 when each packet must be looked at."""
+        """The format whose bytes this peer takes as they are (4 before 5.0, 5), 0 when each packet needs a look."""
         self.outbox: list[bytes] = []
         self.outbox_bytes = 0
         self.dirty = False

@@ -54,7 +54,7 @@ class Message:
         )
 
     def adopt(self, head: bytes, tail_v5: bytes) -> None:
-        """Take over what its publisher sent before and (in 5.0) after the packet identifier: no need to encode it anew."""
+        """Take over what its publisher sent before and (in 5.0) after the packet identifier, encoded already."""
         if tail_v5:
             self._head_v5 = head
             self._tail_v5 = tail_v5

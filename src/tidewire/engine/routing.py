@@ -1,4 +1,4 @@
-"""Who gets a message: subscriptions in a topic tree (section 4.7), shared subscriptions (4.8), and the route of a topic.
+"""Who gets a message: subscriptions in a topic tree (4.7), shared subscriptions (4.8), and the route of a topic.
 
 A route is found once by walking the tree and then remembered by the topic's bytes; whatever could change any route
 (a subscription made or ended, an access change) starts a new epoch.
@@ -127,7 +127,7 @@ class Matches:
 
 
 class TopicTree:
-    """Subscriptions by topic filter; the cost of a walk grows with the levels of the topic, not with the subscriptions."""
+    """Subscriptions by topic filter; a walk costs more with more levels of the topic, not with more subscriptions."""
 
     def __init__(self) -> None:
         self._root = _Node()

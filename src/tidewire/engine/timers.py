@@ -13,7 +13,7 @@ BUCKETS_PER_SECOND: Final = 4
 """Timers fire up to 250 ms late, never early; the server ticks as often."""
 
 HORIZON_S: Final = 10.0
-"""Nothing lies in a bucket longer than that: an object that ended meanwhile is let go then, however far its deadline."""
+"""Nothing lies in a bucket longer: an object that has ended is let go then, however far its deadline."""
 
 
 class Timed:

@@ -137,7 +137,7 @@ def peer_name(transport: asyncio.BaseTransport) -> str:
 
 
 def tcp_socket(address: str, port: int) -> socket.socket:
-    """A bound socket for an address; IPv6 sockets take IPv6 only, so that both families can be named. Raises OSError."""
+    """A bound socket for an address; those of IPv6 take IPv6 only, so that both can be named. Raises OSError."""
     family, kind, protocol, _, name = socket.getaddrinfo(
         address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]

@@ -224,8 +224,8 @@ def _remove_dead_socket(path: str) -> None:
 def _open_files() -> int:
     """The limit of open files, raised as far as it may be."""
     try:
-        import resource
-    except ImportError:  # Windows
+        import resource  # noqa: PLC0415 (Windows has none)
+    except ImportError:
         return 8192
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:

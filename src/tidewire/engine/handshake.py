@@ -1,0 +1,138 @@
+"""CONNECT and its answer (3.1.4, 3.2): who may come in, and with which session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tidewire.engine.limits import MAXIMUM_INTERVAL
+from tidewire.engine.message import Message
+from tidewire.engine.ports import Principal
+from tidewire.wire import properties as p
+from tidewire.wire.codes import V5, V31, V311, ReasonCode, return_code
+from tidewire.wire.fields import MAXIMUM_VARIABLE_BYTE_INTEGER
+from tidewire.wire.packets import Connack, Connect, Will
+
+if TYPE_CHECKING:
+    from tidewire.engine.connection import Connection
+    from tidewire.engine.session import Session
+
+AWAITS_CONNECT: Final = 0
+AUTHENTICATING: Final = 1
+CONNECTED: Final = 2
+
+
+def begin(connection: Connection, packet: Connect, now: float) -> None:
+    """Section 3.1.4."""
+    broker = connection.broker
+    connection.version = packet.version
+    _note_limits(connection, packet)
+    identifier = packet.client_identifier
+    if not identifier and packet.version != V5 and not (packet.version == V311 and packet.clean_start):
+        refuse(connection, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "no client identifier", now)
+        return
+    if len(identifier.encode()) > broker.limits.client_identifier_bytes:
+        refuse(connection, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "the client identifier is too long", now)
+        return
+    if p.AUTHENTICATION_METHOD in packet.properties.texts:
+        refuse(connection, ReasonCode.BAD_AUTHENTICATION_METHOD, "no enhanced authentication is configured", now)
+        return
+    connection.state = AUTHENTICATING
+    connection.connect = packet
+    answer = broker.access.authenticate(packet, connection)
+    if answer is None:
+        connection.transport.pause_reading()
+    else:
+        connection.connect = None
+        admit(connection, packet, answer[0], answer[1], now)
+
+
+def _note_limits(connection: Connection, packet: Connect) -> None:
+    """What the client says that it can take (3.1.2.11)."""
+    properties = packet.properties
+    connection.peer_maximum_packet_size = properties.integer(p.MAXIMUM_PACKET_SIZE, 0)
+    if connection.peer_maximum_packet_size > MAXIMUM_VARIABLE_BYTE_INTEGER + 5:
+        connection.peer_maximum_packet_size = 0
+    connection.peer_topic_aliases = min(
+        properties.integer(p.TOPIC_ALIAS_MAXIMUM, 0), connection.broker.limits.outgoing_topic_aliases
+    )
+
+
+def admit(connection: Connection, packet: Connect, reason_code: int, principal: Principal | None, now: float) -> None:
+    """Authentication is done: open the session and acknowledge (3.2), or refuse."""
+    if reason_code or principal is None:
+        refuse(connection, reason_code or ReasonCode.NOT_AUTHORIZED, "authentication failed", now)
+        return
+    broker = connection.broker
+    limits = broker.limits
+    connack = Connack()
+    identifier = packet.client_identifier
+    if not identifier:
+        identifier = broker.new_client_identifier()
+        connack.properties.texts[p.ASSIGNED_CLIENT_IDENTIFIER] = identifier
+    if not broker.has_room_for(identifier):
+        refuse(connection, ReasonCode.SERVER_BUSY, "no room for another session", now)
+        return
+    _set_keep_alive(connection, packet, connack)
+    asked = packet.properties.integer(p.SESSION_EXPIRY_INTERVAL, 0)
+    if connection.version != V5 and not packet.clean_start:
+        asked = MAXIMUM_INTERVAL
+    expiry_interval = min(asked, limits.session_expiry_maximum_s)
+    if connection.version == V5:
+        integers = connack.properties.integers
+        if expiry_interval != asked:
+            integers[p.SESSION_EXPIRY_INTERVAL] = expiry_interval
+        integers[p.RECEIVE_MAXIMUM] = limits.receive_maximum
+        integers[p.MAXIMUM_PACKET_SIZE] = limits.maximum_packet_size
+        integers[p.TOPIC_ALIAS_MAXIMUM] = limits.topic_alias_maximum
+        if connection.is_too_large(connack.encode(V5)):
+            refuse(connection, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, "Maximum Packet Size is too small", now)
+            return
+    session, present = broker.open_session(connection, identifier, principal, packet.clean_start, now)
+    session.expiry_interval = expiry_interval
+    _set_will(session, packet.will)
+    connection.session = session
+    connection.state = CONNECTED
+    connection.maximum_packet_size = limits.maximum_packet_size
+    connection.refresh_passthrough()
+    connack.session_present = present and connection.version != V31
+    connection.put_packet(connack)
+    broker.session_opened(session, connection, present, now)
+    window = min(limits.inflight_maximum, packet.properties.integer(p.RECEIVE_MAXIMUM, 65_535))
+    session.resume(connection, window, now)
+
+
+def _set_keep_alive(connection: Connection, packet: Connect, connack: Connack) -> None:
+    """Keep Alive (3.1.2.10), or ours where it is shorter and the version can say so (3.2.2.3.14)."""
+    maximum = connection.broker.limits.keep_alive_maximum_s
+    connection.keep_alive = packet.keep_alive
+    if maximum and connection.version == V5 and (not connection.keep_alive or connection.keep_alive > maximum):
+        connection.keep_alive = maximum
+        connack.properties.integers[p.SERVER_KEEP_ALIVE] = maximum
+
+
+def _set_will(session: Session, will: Will | None) -> None:
+    """Section 3.1.2.5."""
+    session.will = None
+    session.will_delay = 0
+    if will is None:
+        return
+    session.will_delay = will.properties.integers.pop(p.WILL_DELAY_INTERVAL, 0)
+    expiry = will.properties.integers.pop(p.MESSAGE_EXPIRY_INTERVAL, -1)
+    session.will = Message(
+        will.topic,
+        will.payload,
+        will.qos,
+        will.retain,
+        will.properties.encode_body(),
+        float(expiry),  # counted from its publication: `Broker.publish_will`
+        session.client_identifier,
+    )
+
+
+def refuse(connection: Connection, reason_code: int, detail: str, now: float) -> None:
+    """A CONNACK that says no, and the end [MQTT-3.1.4-2, 3.2.2-7]."""
+    if connection.version == V5:
+        connection.put_explained(Connack(False, reason_code), detail)
+    else:
+        connection.put_packet(Connack(False, return_code(reason_code)))
+    connection.finish(reason_code, detail, False, now)
