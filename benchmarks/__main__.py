@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,6 +54,7 @@ def main(
     results: Path,
 ) -> None:
     """Measure Tidewire beside the brokers that are installed here, on the same work in one run."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, so that the brokers are ended too
     scenarios = choose_scenarios(quick, only)
     brokers = choose_brokers(command, names)
     if only_list:

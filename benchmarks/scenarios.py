@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from time import sleep
 from typing import ClassVar, Final, Protocol
 
@@ -131,10 +132,9 @@ class Routing:
     title: str = "routing, 100 000 subscriptions with wildcards, QoS 0, 64 B"
 
     def run(self, broker: Running, seconds: float) -> dict[str, float]:
-        filters = [routing_filters(client) for client in range(ROUTING_CLIENTS)]
-        topics = [routing_topic(number) for number in range(ROUTING_TOPICS)]
+        topics, filters, matches = routing_work()
         tape = Tape(topics, [64], 0)
-        lane = closed_loop.Lane(count_matches(topics, filters), WINDOW_MESSAGES)
+        lane = closed_loop.Lane(matches, WINDOW_MESSAGES)
         sinks = open_clients(broker.port, ROUTING_CLIENTS, "sink")
         subscribe(sinks, filters, 0)
         (source,) = open_clients(broker.port, 1, "source")
@@ -164,6 +164,14 @@ METRIC_FILTERS: Final = (
 )
 
 
+@cache
+def routing_work() -> tuple[list[bytes], list[list[bytes]], list[int]]:
+    """Topics, the filters of each client, and how many of all the filters match each topic."""
+    topics = [routing_topic(number) for number in range(ROUTING_TOPICS)]
+    filters = [routing_filters(client) for client in range(ROUTING_CLIENTS)]
+    return topics, filters, count_matches(topics, filters)
+
+
 def routing_topic(number: int) -> bytes:
     device = number * 7919 % DEVICES  # 7919 is prime: the topics visit every device, far apart
     return f"site/{device % SITES:02}/device/{device:04}/metric/{number * 31 % METRICS:03}".encode()
@@ -185,7 +193,7 @@ def routing_filters(client: int) -> list[bytes]:
 
 
 def count_matches(topics: Sequence[bytes], filters: Sequence[Sequence[bytes]]) -> list[int]:
-    """How many of all `filters` match each topic: every filter that could is looked up in a table."""
+    """How many of `filters` match each topic: every filter that could is looked up in a table."""
     table = Counter(topic_filter for of_client in filters for topic_filter in of_client)
     counts = []
     for topic in topics:

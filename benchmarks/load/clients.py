@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import Sequence
+from time import monotonic
 from typing import Final
 
 from tidewire.wire.codes import V311
@@ -15,7 +16,9 @@ from tidewire.wire.framing import Decoder
 from tidewire.wire.packets import Connack, Connect, Disconnect, Packet, Pingreq, Suback, Subscribe, SubscriptionRequest
 
 HOST: Final = "127.0.0.1"
-TIMEOUT_S: Final = 60.0  # a broker that leaves one request of the set-up unanswered so long has failed the run
+TIMEOUT_S: Final = (
+    20.0  # a broker that leaves a request of the set-up, or all subscriptions, unanswered so long has failed
+)
 NUMBERS: Final = itertools.count()  # for client identifiers: nothing is left in a broker under a new one
 AT_ONCE: Final = 50  # connections opened together: fewer than any broker's listen backlog
 RECEIVE_BYTES: Final = 4096
@@ -50,7 +53,10 @@ def connect_packet(client_identifier: str, clean_session: bool) -> bytes:
 
 def subscribe(clients: Sequence[socket.socket], filters: Sequence[Sequence[bytes]], qos: int) -> None:
     """Subscribe `clients[i]` to `filters[i]`, all of one client's filters in one packet."""
+    deadline = monotonic() + TIMEOUT_S
     for start in range(0, len(clients), AT_ONCE):
+        if monotonic() > deadline:
+            raise BrokerFailed(f"{start} of {len(clients)} clients could subscribe within {TIMEOUT_S:.0f} s")
         batch = range(start, min(start + AT_ONCE, len(clients)))
         for index in batch:
             requests = [SubscriptionRequest(topic_filter, qos) for topic_filter in filters[index]]

@@ -155,7 +155,7 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
         ({"receive_maximum": 0}, "limits.receive_maximum must lie between 1 and 65535"),
         ({"receive_maximum": 65_536}, "limits.receive_maximum must lie between 1 and 65535"),
         ({"inflight_maximum": 65_535}, "limits.inflight_maximum must lie between 1 and 65534"),
-        ({"maximum_packet_size": 5}, "limits.maximum_packet_size must lie between 128 and 268435460"),
+        ({"maximum_packet_size": 5}, "limits.maximum_packet_size must lie between 256 and 268435460"),
         ({"retained_burst": 0}, "limits.retained_burst must lie between 1 and "),
     ],
 )

@@ -75,12 +75,16 @@ class Broker(Router):
         self.outgoing.flush()
         return bool(self._paced)
 
+    def has_work(self) -> bool:
+        """Whether a flush would do anything."""
+        return bool(self.outgoing.dirty or self._paced)
+
     def tick(self, now: float) -> None:
         """Let everything happen that is due."""
         self.timers.advance(now)
 
     def shut_down(self, now: float) -> None:
-        """Tell every client that the server goes away (5.0: DISCONNECT 0x8B) and close; wills stay unsent."""
+        """Tell every client that the server goes away (5.0: DISCONNECT 0x8B) and close; wills wait for its return."""
         self.closing = True
         for session in list(self.sessions.values()):
             if session.connection is not None:
@@ -165,10 +169,10 @@ class Broker(Router):
         session.connection = None
         session.pause()
         self.events.disconnected(session.client_identifier, connection.peer, reason_code, detail)
-        if without_will or self.closing:
+        if without_will:
             session.will = None
         session.will_at = 0.0
-        if session.will is not None:
+        if session.will is not None and not self.closing:
             if session.will_delay and session.expiry_interval:
                 session.will_at = now + min(session.will_delay, session.expiry_interval)
             else:

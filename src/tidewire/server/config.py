@@ -99,7 +99,7 @@ def make_limits(config: Config) -> Limits:
         ("inflight_maximum", 1, 65_534),
         ("topic_alias_maximum", 0, 65_535),
         ("keep_alive_maximum_s", 0, 65_535),
-        ("maximum_packet_size", 128, 268_435_460),
+        ("maximum_packet_size", 256, 268_435_460),
         ("session_expiry_maximum_s", 0, 0xFFFF_FFFF),
         ("retained_burst", 1, LARGEST_LIMIT),
     ):

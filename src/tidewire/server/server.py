@@ -138,7 +138,7 @@ class Server:
 
     def plan_flush(self) -> None:
         """Write what this pass of the loop produced when it ends."""
-        if not self.flush_planned and self.broker.outgoing.dirty:
+        if not self.flush_planned and self.broker.has_work():
             self.flush_planned = True
             self._loop.call_soon(self.flush)
 
@@ -153,8 +153,10 @@ class Server:
 
     def _tick(self) -> None:
         if not self._stopping.is_set():
-            self._loop.call_later(1.0 / BUCKETS_PER_SECOND, self._tick)
-            self.broker.tick(monotonic())
+            now = monotonic()
+            # The next tick falls on the edge of a bucket, so that nothing waits longer than a bucket lasts.
+            self._loop.call_later((1.0 - now * BUCKETS_PER_SECOND % 1.0) / BUCKETS_PER_SECOND, self._tick)
+            self.broker.tick(now)
             self.plan_flush()
 
 

@@ -73,7 +73,9 @@ class MemoryStore(Store):
         stored.inflight[identifier] = message
 
     def released(self, delivery: Delivery, identifier: bytes) -> None:
-        self._of(delivery).inflight[identifier] = None
+        inflight = self._of(delivery).inflight
+        del inflight[identifier]  # PUBRELs are repeated in the order of the PUBRECs
+        inflight[identifier] = None
 
     def settled(self, delivery: Delivery, identifier: bytes, message: Message) -> None:
         stored = self._of(delivery)
