@@ -113,6 +113,8 @@ def measure(scenario: Scenario, brokers: list[Broker], repeats: int, seconds: fl
                     continue
                 started = monotonic()
                 try:
+                    if scenario.needs_fresh_broker and broker.name in alive:
+                        alive.pop(broker.name)[0].close()
                     if broker.name not in alive:
                         own = stack.enter_context(ExitStack())
                         alive[broker.name] = own, own.enter_context(running(broker))

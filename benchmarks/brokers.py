@@ -126,7 +126,7 @@ def _wait_until_ready(broker: Broker, process: subprocess.Popen[bytes], port: in
             return
         except (OSError, BrokerFailed) as error:
             if process.poll() is not None or time.monotonic() > deadline:
-                said = output.read_text(errors="replace")[-500:]
+                said = output.read_text(errors="replace").strip().rpartition("\n")[2]
                 raise BrokerFailed(f"{broker.name} did not start ({error}): {said}") from None
             time.sleep(0.01)
 

@@ -92,7 +92,7 @@ def _as_markdown(about: Mapping[str, str], scenarios: Sequence[Scenario], broker
                 texts = [_text(section, of_brokers.get(broker), of_brokers.get(OURS)) for broker in brokers]
                 lines.append(f"| {scenario.title} | {' | '.join(texts)} |")
             lines.append("")
-    failures = [f"- {broker}, {key}: {text}" for (key, broker), cell in cells.items() for text in cell.failures]
+    failures = [f"- {broker}, {key}: {text}" for (key, broker), cell in cells.items() for text in set(cell.failures)]
     if failures:
         lines += ["## Runs that failed", "", *failures, ""]
     return "\n".join(lines)
@@ -116,8 +116,13 @@ def _text(section: Section, cell: Cell | None, ours: Cell | None) -> str:
 
 
 def _throughput(figures: Figures) -> str:
-    rate, cpu = figures["deliveries_per_s"] / 1e3, figures["broker_cpu_us_per_delivery"]
-    return f"{rate:,.{0 if rate >= 10 else 1}f} k ({cpu:#.2g} µs; {figures['load_cpu_share']:.0%})"
+    rate, cpu = _short(figures["deliveries_per_s"] / 1e3), _short(figures["broker_cpu_us_per_delivery"])
+    return f"{rate} k ({cpu} µs; {figures['broker_cpu_share'] * 100:.0f}/{figures['load_cpu_share'] * 100:.0f} %)"
+
+
+def _short(value: float) -> str:
+    """Two digits at least."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def _latency(figures: Figures) -> str:
@@ -125,7 +130,7 @@ def _latency(figures: Figures) -> str:
 
 
 def _connects(figures: Figures) -> str:
-    return f"{figures['connects_per_s']:,.0f} ({figures['broker_cpu_us_per_connect']:.0f} µs)"
+    return f"{figures['connects_per_s']:,.0f} ({_short(figures['broker_cpu_us_per_connect'])} µs)"
 
 
 def _resident(figures: Figures) -> str:
@@ -142,9 +147,9 @@ SECTIONS: Final = (
 EXPLANATION: Final = f"""\
 Each figure is the median of its runs, the brokers in turn. **Bold: Tidewire's figure divided by this one.** In brackets
 after a rate: processor time of the broker for each delivery or connection, all its threads and children; then the
-share of its core that the load generator used: near 100 % it was the limit, and the broker can do more. A run counts
-only when every delivery that was due has arrived, and none twice. † marks a figure during which other programs used
-more than {DISTURBED_SHARE:.0%} of a core; ‡ one where messages of one publisher overtook each other.
+shares of their cores that the broker and the load generator used: who is near 100 % was the limit. A run counts only
+when every delivery that was due has arrived, and none twice. † marks a figure during which other programs used more
+than {DISTURBED_SHARE:.0%} of a core; ‡ one where messages of one publisher overtook each other.
 How it is measured: `benchmarks/README.md`. Repeat it with `make bench`."""
 
 

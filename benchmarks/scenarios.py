@@ -38,6 +38,10 @@ class Scenario(Protocol):
     def compared(self) -> str:
         """The name of the figure that brokers are compared by."""
 
+    @property
+    def needs_fresh_broker(self) -> bool:
+        """Whether an earlier run would change what a later one finds."""
+
     def run(self, broker: Running, seconds: float) -> dict[str, float]:
         """Figures by name; raises BrokerFailed or OSError."""
 
@@ -47,6 +51,7 @@ class Throughput:
     """As many messages as the broker can pass on, in `lanes` equal groups of publishers and subscribers."""
 
     compared: ClassVar[str] = "deliveries_per_s"
+    needs_fresh_broker: ClassVar[bool] = False
 
     shape: str
     lanes: int
@@ -95,6 +100,7 @@ class Mixed:
     """One publisher and one subscriber, where no two messages in succession have the same topic or size."""
 
     compared: ClassVar[str] = "deliveries_per_s"
+    needs_fresh_broker: ClassVar[bool] = False
 
     key: str = "mixed"
     title: str = "mixed 1→1, 61 topics, 32 B to 1 KiB, QoS 0"
@@ -127,6 +133,7 @@ class Routing:
     """
 
     compared: ClassVar[str] = "deliveries_per_s"
+    needs_fresh_broker: ClassVar[bool] = False
 
     key: str = "routing"
     title: str = "routing, 100 000 subscriptions with wildcards, QoS 0, 64 B"
@@ -211,6 +218,7 @@ class Latency:
     """The time from publish to delivery at 1 000 messages a second, which no broker here is busy with."""
 
     compared: ClassVar[str] = "p99_us"
+    needs_fresh_broker: ClassVar[bool] = False
 
     qos: int
 
@@ -249,6 +257,7 @@ class Connecting:
     """TCP connection, CONNECT, CONNACK, DISCONNECT, a few at a time."""
 
     compared: ClassVar[str] = "connects_per_s"
+    needs_fresh_broker: ClassVar[bool] = False
 
     key: str = "connects"
     title: str = "connections opened and closed"
@@ -270,6 +279,7 @@ class Idle:
     """Resident memory for connections that do nothing, each with a session that outlives it (Clean Session 0)."""
 
     compared: ClassVar[str] = "resident_bytes_per_connection"
+    needs_fresh_broker: ClassVar[bool] = True  # memory that was freed is used again
 
     key: str = "idle"
     title: str = "idle connections with session, 10 000"

@@ -16,9 +16,7 @@ from tidewire.wire.framing import Decoder
 from tidewire.wire.packets import Connack, Connect, Disconnect, Packet, Pingreq, Suback, Subscribe, SubscriptionRequest
 
 HOST: Final = "127.0.0.1"
-TIMEOUT_S: Final = (
-    20.0  # a broker that leaves a request of the set-up, or all subscriptions, unanswered so long has failed
-)
+TIMEOUT_S: Final = 20.0  # for one answer of the set-up, and for all subscriptions together
 NUMBERS: Final = itertools.count()  # for client identifiers: nothing is left in a broker under a new one
 AT_ONCE: Final = 50  # connections opened together: fewer than any broker's listen backlog
 RECEIVE_BYTES: Final = 4096

@@ -195,6 +195,7 @@ def test_the_limit_of_connections_is_told_in_one_line_and_over_when_one_leaves(t
         broker.connect("fourth")
         second.send(Pingreq())
         assert second.receive() == Pingresp()
+        broker.wait_for("connected client=fourth")
         assert len(broker.lines_with("refused")) == 1
 
 
