@@ -107,7 +107,7 @@ def _text(section: Section, cell: Cell | None, ours: Cell | None) -> str:
     text = section.cell(figures)
     if figures.get("others_cpu_share", 0.0) > DISTURBED_SHARE:
         text += " †"
-    if not figures.get("in_order", 1.0):
+    if figures.get("in_order", 1.0) < 1:
         text += " ‡"
     if ours is not None and ours is not cell and ours.runs:
         ratio = ours.medians()[section.compared] / max(figures[section.compared], 1e-9)

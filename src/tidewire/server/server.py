@@ -137,10 +137,15 @@ class Server:
         logger.info("stopped")
 
     def plan_flush(self) -> None:
-        """Write what this pass of the loop produced when it ends."""
+        """Write what this pass of the loop produced, after one more look at the sockets.
+
+        A socket that was ready a moment ago stands first in the kernel's list until it is looked at again, and would
+        be read before one whose bytes came earlier. So the list is cleared before anybody can react to what we write:
+        a SUBSCRIBE is then handled before the PUBLISH that another client sent after it.
+        """
         if not self.flush_planned and self.broker.has_work():
             self.flush_planned = True
-            self._loop.call_soon(self.flush)
+            self._loop.call_soon(self._loop.call_soon, self.flush)
 
     def flush(self) -> None:
         self.flush_planned = False
