@@ -24,7 +24,7 @@ START_TIMEOUT_S: Final = 15.0
 STOP_TIMEOUT_S: Final = 5.0
 OUTPUT: Final = "output"  # the file that keeps what a broker prints
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-TIDEWIRE_COMMAND: Final = f"{shlex.quote(sys.executable)} -m tidewire serve --port {{port}}"
+TIDEWIRE_COMMAND: Final = f"{shlex.quote(sys.executable)} -m tidewire serve --port {{port}} --log-level warning"
 
 
 @dataclass(frozen=True)

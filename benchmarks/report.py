@@ -176,9 +176,10 @@ def _draw(path: Path, scenarios: Sequence[Scenario], brokers: list[str], cells: 
     axes.invert_yaxis()
     axes.margins(y=0.01)
     axes.set_xscale("log")
-    axes.set_xlabel("deliveries per second")
+    axes.set_xlabel("deliveries per second, logarithmic")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0), ncols=len(brokers), fontsize="small")
+    axes.set_xlim(left=1000)
+    figure.legend(loc="outside upper center", ncols=len(brokers), fontsize="small")
     figure.savefig(path, metadata={"Date": None})
 
 

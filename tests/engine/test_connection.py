@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.engine.harness import Peer, World, integers
+from tests.engine.harness import FakeTransport, Peer, World, integers
 from tidewire.engine.ports import EVERYBODY, Access
 from tidewire.wire import properties as p
 from tidewire.wire.codes import PUBACK, PUBCOMP, PUBREC, PUBREL, ConnectReturnCode, ReasonCode
@@ -106,6 +106,19 @@ def test_a_large_packet_is_put_together_from_its_parts(size: int, piece: int) ->
         talker.send_bytes(stream[start : start + piece])
     assert [message.payload for message in watcher.messages()] == [payload]
     assert talker.take() == [Pingresp(), Acknowledgement(PUBACK, 1), Pingresp()]
+
+
+def test_the_crumbs_of_a_large_packet_do_not_take_more_than_their_bytes() -> None:
+    world = World()
+    talker = world.connect("talker")
+    stream = Publish(b"a", bytes(200_000)).encode(4)
+    for start in range(0, len(stream), 20):
+        talker.connection.receive(stream[start : start + 20], world.now)
+    assert world.broker.statistics.publish_received == 1
+    for start in range(0, len(stream) - 20, 20):
+        talker.connection.receive(stream[start : start + 20], world.now)
+    chunks = talker.connection._chunks
+    assert chunks is not None and len(chunks) < 8
 
 
 def test_bytes_after_the_end_are_not_read() -> None:
@@ -275,6 +288,25 @@ def test_a_closed_connection_that_does_not_drain_is_cut_after_its_grace(grace: f
     assert not alice.transport.aborted
     world.advance(0.75)
     assert alice.transport.aborted
+
+
+class ResetTransport(FakeTransport):
+    """One whose peer has reset the stream, as asyncio shows it before it calls `connection_lost`."""
+
+    def write_eof(self) -> None:
+        raise OSError(107, "Transport endpoint is not connected")
+
+
+def test_a_stream_that_was_reset_does_not_hinder_whoever_ends_it() -> None:
+    world = World()
+    alice = world.connect("alice")
+    alice.transport = ResetTransport()
+    alice.connection.transport = alice.transport
+    assert world.connect("alice").connack.reason_code == 0
+    assert alice.transport.aborted
+    assert world.events.of("disconnected") == [
+        ("alice", ReasonCode.SESSION_TAKEN_OVER, "taken over by a new connection")
+    ]
 
 
 def test_a_transport_that_cannot_half_close_is_closed() -> None:

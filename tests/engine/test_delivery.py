@@ -9,9 +9,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.engine.harness import NO_LIMIT, FakeTransport, Peer, World, integers
 from tidewire.engine.delivery import Delivery
+from tidewire.engine.ledger import EXPIRED
 from tidewire.engine.limits import Limits
 from tidewire.engine.link import Link, Outgoing
 from tidewire.engine.message import IDENTIFIERS, Message
+from tidewire.engine.ports import Events
 from tidewire.engine.statistics import Statistics
 from tidewire.wire.codes import PUBACK, PUBCOMP, PUBREC, PUBREL, ReasonCode
 from tidewire.wire.framing import Decoder
@@ -26,7 +28,7 @@ class Ends(RuleBasedStateMachine):
     @initialize(window=st.integers(1, 4))
     def connect(self, window: int) -> None:
         limits = Limits()
-        self.outgoing = Outgoing(Statistics(NOW))
+        self.outgoing = Outgoing(Statistics(NOW), Events())
         self.sender = Delivery(limits)
         self.receiver = Delivery(limits)
         self.sent: dict[int, list[bytes]] = {1: [], 2: []}
@@ -338,6 +340,39 @@ def test_a_queue_is_bounded_in_messages_and_what_is_dropped_stands_in_the_ledger
     publish(world, "h")
     assert len(world.events.of("dropped")) == 3
     assert text(again(world).settle()) == "abc"
+
+
+def test_a_full_queue_makes_room_of_what_has_expired_in_it() -> None:
+    world = World(queue_messages=3)
+    alice = world.connect("alice", 5, properties=integers(session_expiry_interval=1000))
+    alice.subscribe("a", qos=1)
+    alice.lose()
+    bob = world.connect("bob", 5)
+    for number in range(3):
+        bob.publish("a", b"old", 1, properties=integers(message_expiry_interval=5 + 100 * (number == 2)))
+    world.advance(10)
+    bob.take()
+    for payload, code in ((b"new", 0), (b"newer", 0), (b"newest", ReasonCode.QUOTA_EXCEEDED)):
+        bob.publish("a", payload, 1)
+        assert bob.take() == [Acknowledgement(PUBACK, 1, code)]
+    assert world.events.of("dropped") == [("alice", "expired", 1), ("alice", "queue full", 1)]
+    session = world.broker.sessions["alice"]
+    assert session.ledger is not None and session.ledger.counts[EXPIRED] == 2
+    alice = world.connect("alice", 5, clean_start=False)
+    assert [message.payload for message in alice.settle()] == [b"old", b"new", b"newer"]
+
+
+def test_one_too_large_for_an_emptied_queue_is_dropped_too() -> None:
+    world = World(queue_bytes=100)
+    alice = world.connect("alice", 5, properties=integers(session_expiry_interval=1000))
+    alice.subscribe("a", qos=1)
+    alice.lose()
+    bob = world.connect("bob", 5)
+    bob.publish("a", b"old", 1, properties=integers(message_expiry_interval=5))
+    world.advance(10)
+    bob.publish("a", bytes(200), 1)
+    assert world.broker.sessions["alice"].queue is None
+    assert world.broker.sessions["alice"].queue_bytes == 0
 
 
 def test_a_queue_is_bounded_in_bytes_and_has_room_again_once_it_is_read() -> None:

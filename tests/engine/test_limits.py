@@ -6,8 +6,10 @@ import pytest
 
 from tests.engine.harness import World, integers
 from tidewire.engine.limits import MAXIMUM_INTERVAL, Limits
+from tidewire.engine.ports import Access, Principal
 from tidewire.wire.codes import ConnectReturnCode, ReasonCode
-from tidewire.wire.packets import Connect, Disconnect
+from tidewire.wire.packets import Connect, Disconnect, Suback, Subscribe, SubscriptionRequest
+from tidewire.wire.properties import CONTENT_TYPE, Properties
 
 
 def test_every_limit_is_a_number_that_is_not_negative() -> None:
@@ -119,3 +121,71 @@ def test_before_5_0_there_is_no_receive_maximum() -> None:
     for identifier in range(1, 10):
         alice.publish("t", qos=2, packet_identifier=identifier)
     assert len(alice.take()) == 9
+
+
+def test_long_properties_are_not_remembered() -> None:
+    world = World(remembered_properties_bytes=20)
+    alice = world.connect("alice", 5)
+    for length in (10, 40, 12):
+        properties = Properties()
+        properties.texts[CONTENT_TYPE] = "x" * length
+        alice.publish("a", properties=properties)
+        kept = alice.connection._publish_properties
+        assert kept is not None and len(kept.block) <= 20
+
+
+def test_decisions_on_long_topics_are_not_remembered() -> None:
+    access = Access()
+    access.unrestricted = False
+    world = World(access, route_cache_topic_bytes=8)
+    principal = Principal("alice", "alice")
+    for topic in (b"12345678", b"123456789"):
+        assert world.broker.may_publish(principal, topic)
+    assert list(principal.publish_decisions) == [b"12345678"]
+
+
+def test_remembered_routes_have_as_many_entries_as_the_limit_and_not_one_more() -> None:
+    world = World(route_cache_entries=6)
+    publisher = world.connect("publisher")
+    for name in ("alice", "bob"):
+        world.connect(name).subscribe("#")
+    world.connect("carol").subscribe("$share/g/#")
+    kept = []
+    for number in range(4):
+        publisher.publish(f"t/{number}")
+        kept.append((len(world.broker.routes.routes), world.broker.routes.entries))
+    assert kept == [(1, 3), (2, 6), (1, 3), (2, 6)]
+    world.connect("dave").subscribe("t/2")
+    assert world.broker.routes.entries == 3
+    world.broker.access_changed()
+    assert world.broker.routes.entries == 0
+
+
+def test_the_levels_of_all_filters_and_of_all_retained_topics_are_bounded() -> None:
+    world = World(subscribed_levels=4, retained_levels=4)
+    alice = world.connect("alice", 5)
+    refused = ReasonCode.QUOTA_EXCEEDED
+    assert alice.subscribe("a/b/c", "x/y", "x", "$share/g/z", "x") == [0, refused, 0, refused, 0]
+    world.broker.unsubscribe(world.broker.sessions["alice"], b"a/b/c")
+    assert alice.subscribe("x/y") == [0]
+    bob = world.connect("bob", 5)
+    for topic, code in (("a/b/c", 0), ("a/b/c/d/e", refused), ("x", 0), ("a/b/c", 0)):
+        bob.publish(topic, qos=1, retain=True)
+        assert (bob.take()[0].reason_code == refused) == (code == refused)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_a_packet_without_payload_has_as_many_bytes_as_the_limit_and_not_one_more(excess: int) -> None:
+    alice = World(control_packet_bytes=200).connect("alice", 5)
+    alice.send(Subscribe(1, [SubscriptionRequest(b"a" * (191 + excess))]))
+    packet = alice.take()[0]
+    assert packet == (Disconnect(ReasonCode.QUOTA_EXCEEDED, packet.properties) if excess else Suback(1, [0]))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_the_properties_of_a_publish_have_as_many_bytes_as_the_limit_and_not_one_more(excess: int) -> None:
+    alice = World(control_packet_bytes=200).connect("alice", 5)
+    properties = Properties()
+    properties.texts[CONTENT_TYPE] = "x" * (197 + excess)
+    alice.publish("a", bytes(1000), properties=properties)
+    assert alice.is_closed == bool(excess)

@@ -6,13 +6,14 @@ import pytest
 
 from tests.engine.harness import FakeTransport, World, integers
 from tidewire.engine.link import Link, Outgoing
+from tidewire.engine.ports import Events
 from tidewire.engine.statistics import Statistics
 from tidewire.wire.packets import Publish
 from tidewire.wire.properties import TOPIC_ALIAS
 
 
 def a_link() -> tuple[Link, FakeTransport, Outgoing]:
-    outgoing = Outgoing(Statistics(0.0))
+    outgoing = Outgoing(Statistics(0.0), Events())
     transport = FakeTransport()
     return Link(transport, outgoing), transport, outgoing
 
@@ -126,3 +127,16 @@ def test_aliases_end_with_their_connection_while_messages_keep_their_topic() -> 
     alice.lose()
     alice = world.connect("alice", 5, clean_start=False, properties=lasting)
     assert [aliased(message) for message in alice.settle()] == [(b"a", 1), (b"", 1)]
+
+
+def test_a_transport_that_fails_costs_only_its_own_link() -> None:
+    world = World()
+    world.events.expects_faults = True
+    failing = world.connect("failing")
+    other = world.connect("other")
+    for peer in (failing, other):
+        peer.subscribe("a")
+    failing.transport.ended = True  # from here on a write is an error
+    world.connect("publisher").publish("a")
+    assert failing.transport.aborted
+    assert len(other.messages()) == 1

@@ -11,22 +11,46 @@ from tests.engine.test_routing import plain_filters, topics
 from tests.wire.strategies import many
 from tidewire.engine.ledger import RETAINED_FULL
 from tidewire.engine.message import Message
+from tidewire.engine.ports import Access, Principal
 from tidewire.engine.retained import RetainedMessages
 from tidewire.wire.codes import ReasonCode
-from tidewire.wire.packets import Publish, Subscribe, SubscriptionRequest, Will
+from tidewire.wire.packets import (
+    Pingreq,
+    Pingresp,
+    Publish,
+    Subscribe,
+    SubscriptionRequest,
+    Unsuback,
+    Unsubscribe,
+    Will,
+)
 from tidewire.wire.topics import matches
 
 NEVER_FULL = 1_000_000
+
+
+class MoodyAccess(Access):
+    """Allows everything, until it fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unrestricted = False
+        self.fails = False
+
+    def may_read(self, principal: Principal, topic: bytes) -> bool:
+        if self.fails:
+            raise RuntimeError("out of order")
+        return True
 
 
 @many
 @given(
     st.lists(st.tuples(topics, st.binary(max_size=4)), max_size=25),
     st.lists(plain_filters, max_size=5),
-    st.sampled_from([(NEVER_FULL, NEVER_FULL), (3, NEVER_FULL), (NEVER_FULL, 20)]),
+    st.sampled_from([(NEVER_FULL, NEVER_FULL, NEVER_FULL), (3, NEVER_FULL, NEVER_FULL), (NEVER_FULL, 20, NEVER_FULL)]),
 )
 def test_it_agrees_with_a_dictionary(
-    plan: list[tuple[bytes, bytes]], wanted: list[bytes], limits: tuple[int, int]
+    plan: list[tuple[bytes, bytes]], wanted: list[bytes], limits: tuple[int, int, int]
 ) -> None:
     retained = RetainedMessages(*limits)
     model: dict[bytes, Message] = {}
@@ -52,12 +76,12 @@ def test_it_agrees_with_a_dictionary(
         assert retained.current(topic) is message
         retained.expire(message)
         assert retained.current(topic) is None
-    assert retained.count == retained.bytes == 0
+    assert retained.count == retained.bytes == retained.levels == 0
     assert not retained._root.children
 
 
 def test_clearing_what_is_not_there_changes_nothing() -> None:
-    retained = RetainedMessages(9, 99)
+    retained = RetainedMessages(9, 99, 99)
     retained.set(Message(b"a/b", b"x", 0, True))
     for topic in (b"a", b"a/b/c", b"a/c", b"z"):
         retained.clear(topic)
@@ -193,6 +217,63 @@ def test_what_is_left_of_a_large_set_comes_after_a_reconnect() -> None:
     assert len(received) == 60
 
 
+def test_nothing_more_comes_after_unsubscribing() -> None:
+    world = filled(40, retained_burst=5)
+    alice = world.connect("alice")
+    alice.connection.receive(Subscribe(1, [SubscriptionRequest(b"#")]).encode(4), world.now)
+    alice.send(Unsubscribe(2, [b"#"]))
+    packets = alice.take()
+    assert 0 < len(packets) < 20
+    assert packets[-1] == Unsuback(2)
+
+
+def test_a_message_set_while_its_subscription_waited_comes_once_and_as_new() -> None:
+    world = filled(5)
+    alice = world.connect("alice")
+    alice.block()
+    alice.send(Subscribe(1, [SubscriptionRequest(b"all/+"), SubscriptionRequest(b"new", 1)]))
+    world.connect("publisher").publish("new", b"new", qos=1, retain=True)
+    alice.unblock()
+    assert [message.retain for message in alice.settle() if message.topic == b"new"] == [False]
+
+
+def test_subscribing_again_and_again_brings_all_as_often_but_keeps_one_set_waiting() -> None:
+    world = filled(5)
+    alice = world.connect("alice")
+    alice.block()
+    alice.send(*[Subscribe(number, [SubscriptionRequest(b"all/#")] * 20) for number in range(1, 10)])
+    waiting = world.broker.sessions["alice"]._retained
+    assert waiting is not None and len(waiting) == 1
+    alice.unblock()
+    assert len(alice.messages()) == 5 * 180
+
+
+def test_looking_in_vain_takes_turns_too() -> None:
+    world = filled(100, retained_burst=10)
+    alice = world.connect("alice")
+    filters = [SubscriptionRequest(b"+/" * levels + b"none") for levels in range(1, 4)]
+    alice.connection.receive(Subscribe(1, filters).encode(4), world.now)
+    assert world.broker.flush(world.now)  # each walk was a turn
+    world.flush()
+    assert alice.messages() == []
+
+
+def test_an_access_that_raises_over_waiting_messages_costs_only_their_reader() -> None:
+    access = MoodyAccess()
+    world = World(access, retained_burst=5)
+    world.events.expects_faults = True
+    publisher = world.connect("publisher")
+    for number in range(20):
+        publisher.publish(f"all/{number}", retain=True)
+    alice = world.connect("alice")
+    alice.connection.receive(Subscribe(1, [SubscriptionRequest(b"#")]).encode(4), world.now)
+    access.fails = True
+    publisher.connection.receive(Pingreq().encode(4), world.now)
+    world.flush()
+    assert alice.is_closed
+    assert publisher.take() == [Pingresp()]
+
+
 def test_a_retained_message_that_has_expired_is_forgotten() -> None:
     world = World()
     publisher = world.connect("publisher", 5)
@@ -203,6 +284,20 @@ def test_a_retained_message_that_has_expired_is_forgotten() -> None:
     alice.subscribe("#")
     assert alice.messages() == [Publish(b"long", b"2", retain=True, properties=integers(message_expiry_interval=70))]
     assert world.broker.retained.count == 1
+
+
+def test_what_has_expired_makes_room_though_nobody_asks_for_it() -> None:
+    world = World(retained_messages=30, retained_burst=10)
+    alice = world.connect("alice", 5)
+    for number in range(30):
+        lasts = integers(message_expiry_interval=5 if number % 3 else 1000)
+        alice.publish(f"t/{number}", retain=True, properties=lasts)
+    alice.publish("t/1", b"lasts", retain=True)
+    world.advance(70)
+    assert world.broker.retained.count == 11
+    alice.publish("new", b"x", retain=True)
+    world.advance(1000)
+    assert world.broker.retained.match(b"#") == [world.broker.retained.current(topic) for topic in (b"t/1", b"new")]
 
 
 def test_past_the_limit_a_new_topic_is_refused_with_0x97_and_told_once_a_burst() -> None:

@@ -125,3 +125,20 @@ def test_a_deadline_in_the_past_fires_with_the_next_tick() -> None:
 def test_timed_itself_does_nothing_of_its_own() -> None:
     with pytest.raises(NotImplementedError):
         Timed().due(START)
+
+
+class Faulty(Timed):
+    """Something that fails when it is asked."""
+
+    def due(self, now: float) -> None:
+        raise OSError("broken")
+
+
+def test_one_that_fails_is_told_and_costs_no_other_its_turn() -> None:
+    timers = Timers(START)
+    alarms = [Alarm(timers) for _ in range(2)]
+    alarms[0].set(START + 1, START)
+    timers.add(START + 1, Faulty(), START)
+    alarms[1].set(START + 1, START)
+    assert [str(error) for error in timers.advance(START + 2)] == ["broken"]
+    assert [len(alarm.fired) for alarm in alarms] == [1, 1]

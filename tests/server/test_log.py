@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.process import BrokerProcess
-from tidewire.server.log import quoted
+from tidewire.server.log import WARNINGS_PER_SECOND, FloodFilter, quoted
 from tidewire.wire.packets import Connect, Disconnect, Pingreq, Pingresp, Publish, Will
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO   |WARNING|ERROR  ) \S.*\n")
@@ -168,3 +171,24 @@ def test_a_quoted_value_is_one_printable_word_that_gives_the_text_back(text: str
     else:
         assert value == text
         assert not set(value) & set(' "=')
+
+
+def test_nothing_is_loaded_from_a_file_when_a_line_is_written() -> None:
+    program = "import sys, tidewire.server.log; sys.exit('encodings.unicode_escape' not in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_flood_of_one_warning_is_cut_and_counted() -> None:
+    flood = FloodFilter()
+
+    def warn(message: str, second: float) -> logging.LogRecord | None:
+        record = logging.LogRecord("tidewire", logging.WARNING, "", 0, message, (), None)
+        record.created = second
+        return record if flood.filter(record) else None
+
+    assert sum(warn("refused", 1.0) is not None for _ in range(1000)) == WARNINGS_PER_SECOND
+    assert warn("denied", 1.5) is not None
+    assert sum(warn("dropped", 1.5) is not None for _ in range(1000)) == 1000
+    later = warn("refused", 2.0)
+    assert later is not None
+    assert "950 more warnings" in later.getMessage()

@@ -62,8 +62,10 @@ def set_password(path: Path, user_name: str, password: bytes) -> None:
     entry = f"{user_name}:$7${ITERATIONS}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     kept = [line for line in lines if line.partition(":")[0] != user_name]
-    path.touch(mode=0o600)
-    path.write_text("\n".join([*kept, entry]) + "\n", encoding="utf-8")
+    fresh = path.with_name(path.name + ".new")
+    fresh.touch(mode=path.stat().st_mode & 0o777 if path.exists() else 0o600)
+    fresh.write_text("\n".join([*kept, entry]) + "\n", encoding="utf-8")
+    fresh.replace(path)  # whoever reads it meanwhile reads the whole of one or the other
 
 
 def _parse(entry: str) -> tuple[int, bytes, bytes]:

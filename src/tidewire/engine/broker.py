@@ -71,7 +71,11 @@ class Broker(Router):
         if paced:
             self._paced = {}
             for session in paced:
-                session.deliver_retained(now)
+                try:
+                    session.deliver_retained(now)
+                except Exception as error:
+                    if session.connection is not None:
+                        session.connection.failed(error, now)
         self.outgoing.flush()
         return bool(self._paced)
 
@@ -81,7 +85,11 @@ class Broker(Router):
 
     def tick(self, now: float) -> None:
         """Let everything happen that is due."""
-        self.timers.advance(now)
+        for error in self.timers.advance(now):
+            self.events.fault("", error)
+        for topic in self.retained.sweep(now, self.limits.retained_burst):
+            if self.store is not None:
+                self.store.retained(topic, None)
 
     def shut_down(self, now: float) -> None:
         """Tell every client that the server goes away (5.0: DISCONNECT 0x8B) and close; wills wait for its return."""

@@ -60,19 +60,25 @@ class Connection(Publishing):
         self._chunks: list[bytes] | None = None
         self._missing: i64 = 0
         self._reading_paused = False
+        self._only_messages = False
         self._deadline = now + broker.limits.connect_timeout_s
         """When a connection that is not (or not any more) connected ends, whatever else happens."""
         broker.timers.add(self._deadline, self, now)
 
     # -- what the server calls
 
-    def receive(self, data: bytes, now: float) -> None:
-        """Bytes from the peer. Never raises: a violation or an error of ours ends this connection only."""
+    def receive(self, data: bytes, now: float) -> bool:
+        """Bytes from the peer. Never raises: a violation or an error of ours ends this connection only.
+
+        True: there were only messages and acknowledgements, which need not wait for the end of the pass.
+        """
         if self.closed:
-            return
+            return False
         self.last_received = now
         self.broker.statistics.bytes_received += len(data)
+        self._only_messages = True
         self._receive_guarded(data, now)
+        return self._only_messages
 
     def _receive_guarded(self, data: bytes, now: float) -> None:
         try:
@@ -80,7 +86,7 @@ class Connection(Publishing):
         except ProtocolViolation as violation:
             self._violated(violation, now)
         except Exception as error:
-            self._failed(error, now)
+            self.failed(error, now)
         if self.blocked and self.outbox_bytes > self.broker.limits.unread_answer_bytes and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()
@@ -103,7 +109,7 @@ class Connection(Publishing):
         try:
             handshake.admit(self, packet, reason_code, principal, now)
         except Exception as error:
-            self._failed(error, now)
+            self.failed(error, now)
         if not self.closed:
             self.transport.resume_reading()
             kept = self._kept
@@ -159,6 +165,7 @@ class Connection(Publishing):
         packets: i64 = 0
         while position < size:
             if self.state != CONNECTED:
+                self._only_messages = False
                 if self.state == AUTHENTICATING or self.closed:
                     break
                 following = self._read_connect(data, position, now)
@@ -197,7 +204,13 @@ class Connection(Publishing):
                 statistics.control_sent += 1
             elif first == 0x10:
                 raise ProtocolError("a second CONNECT")  # [MQTT-3.1.0-2], whatever it holds
+            elif end - position > self.broker.limits.control_packet_bytes:
+                raise ProtocolViolation(
+                    ReasonCode.QUOTA_EXCEEDED,
+                    f"a packet without payload has more than {self.broker.limits.control_packet_bytes} bytes",
+                )
             else:
+                self._only_messages = False
                 self._handle(decode(int(first), data, int(body), int(end), self.version), now)
             position = end
             if self.closed:
@@ -220,8 +233,11 @@ class Connection(Publishing):
             data = self._kept + data
             self._kept = b""
             return data
-        chunks.append(data)
         self._missing -= len(data)
+        if len(chunks[-1]) + len(data) <= _LARGE_PACKET_BYTES:
+            chunks[-1] += data  # a list of crumbs would take many times their bytes
+        else:
+            chunks.append(data)
         if self._missing > 0:
             return b""
         self._chunks = None
@@ -328,7 +344,7 @@ class Connection(Publishing):
             self.put_explained(Connack(False, violation.reason_code), violation.detail)
         self.finish(violation.reason_code, violation.detail, False, now)
 
-    def _failed(self, error: Exception, now: float) -> None:
+    def failed(self, error: Exception, now: float) -> None:
         """An error of ours: it is reported, and costs this connection only."""
         self.broker.events.fault(self.client_identifier(), error)
         self.close(ReasonCode.UNSPECIFIED_ERROR, "internal error", now)
@@ -337,16 +353,23 @@ class Connection(Publishing):
         """Flush, close, and leave the session to itself."""
         self.blocked = False  # what waits is the transport's now, in front of our last word
         self.flush()
+        try:
+            self._end_stream(reason_code)
+        except OSError:
+            self.transport.abort()  # reset by the peer, and asyncio has not told us yet
+        self.next_look = 0.0
+        self._deadline = now + self.broker.limits.closing_grace_s
+        self.broker.timers.add(self._deadline, self, now)
+        self._leave(reason_code, detail, without_will, now)
+
+    def _end_stream(self, reason_code: int) -> None:
+        """Close our side of the stream, or both."""
         if reason_code >= 0x80 and self.transport.can_write_eof():
             # Bytes still unread would make the close a reset, and the peer might never see why: let it end the stream.
             self.transport.write_eof()
             self.transport.resume_reading()  # else the end would not be seen where reading was paused
         else:
             self.transport.close()
-        self.next_look = 0.0
-        self._deadline = now + self.broker.limits.closing_grace_s
-        self.broker.timers.add(self._deadline, self, now)
-        self._leave(reason_code, detail, without_will, now)
 
     def _leave(self, reason_code: int, detail: str, without_will: bool, now: float) -> None:
         """Nothing is read or sent any more."""

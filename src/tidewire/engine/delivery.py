@@ -283,13 +283,31 @@ class Delivery(Timed):
         waiting = len(queue) if queue is not None else 0
         size = message.size()
         if waiting >= limits.queue_messages or self.queue_bytes + size > limits.queue_bytes:
-            self.dropped(message, QUEUE_FULL, now)
-            return False
+            waiting -= self._drop_expired(now)
+            if waiting >= limits.queue_messages or self.queue_bytes + size > limits.queue_bytes:
+                self.dropped(message, QUEUE_FULL, now)
+                return False
+            queue = self.queue
         if queue is None:
             queue = self.queue = deque()
         queue.append(message)
         self.queue_bytes += size
         return True
+
+    def _drop_expired(self, now: float) -> int:
+        """Make room: drop what has expired at the front of the queue; returns how many messages that were."""
+        queue = self.queue
+        dropped = 0
+        while queue and 0.0 < queue[0].expires_at < now:
+            message = queue.popleft()
+            self.queue_bytes -= message.size()
+            if self.store is not None:
+                self.store.settled(self, b"", message)
+            self.dropped(message, EXPIRED, now)
+            dropped += 1
+        if not queue:
+            self.queue = None
+        return dropped
 
     def _resend_next(self, link: Link, now: float) -> bool:
         """Send the next unacknowledged PUBLISH again. False: the window is full."""

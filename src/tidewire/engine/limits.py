@@ -16,6 +16,9 @@ class Limits:
         """Largest packet accepted: room for a camera's picture, small enough that a hundred at once fit in memory."""
         self.connect_packet_bytes = 512 * 1024
         """Largest CONNECT: its five fields of 64 KiB and properties; a stranger gets no larger buffer than that."""
+        self.control_packet_bytes = 256 * 1024
+        """Largest packet after CONNECT that is not a PUBLISH, and largest properties of a PUBLISH: read field by field,
+        they cost a hundred times what a payload costs, and everybody else waits meanwhile."""
         self.connect_timeout_s = 10.0
         """How long a connection may stay without its CONNECT [MQTT-3.1.4-1]: half-open peers hold a descriptor."""
         self.keep_alive_maximum_s = 0
@@ -32,6 +35,9 @@ class Limits:
         """Longest Client Identifier: it is kept for as long as the session."""
         self.unread_answer_bytes = 1024 * 1024
         """Answers that wait for a peer that does not read; past it we stop reading from the peer."""
+
+        self.remembered_properties_bytes = 4096
+        """Properties of a PUBLISH kept to recognise the next by, while the connection lasts: a trace header fits."""
 
         # What one session may hold.
         self.inflight_maximum = 1024
@@ -54,10 +60,17 @@ class Limits:
         """Retained messages; past it a new topic is refused with "quota exceeded"."""
         self.retained_bytes = 1024 * 1024 * 1024
         """Topics and payloads of all retained messages."""
+        self.retained_levels = 4_000_000
+        """Levels of the topics of retained messages, shared ones counted once: each takes a third of a kilobyte."""
+        self.subscribed_levels = 4_000_000
+        """The same for topic filters; past it SUBSCRIBE is refused with "quota exceeded"."""
         self.route_cache_topics = 65_536
         """Topics whose subscribers are remembered; when full the cache starts anew."""
         self.route_cache_topic_bytes = 512
         """Longest topic remembered there, so that the cache stays below 32 MiB of topics."""
+
+        self.route_cache_entries = 4_000_000
+        """Subscribers of all topics there: a thousand of `#` on every topic would take a gigabyte."""
 
         # How work is shared out.
         self.early_flush_bytes = 256 * 1024

@@ -7,7 +7,7 @@ transport when the pass ends.
 from __future__ import annotations
 
 from tidewire.engine.message import Message, encode_publish
-from tidewire.engine.ports import Transport
+from tidewire.engine.ports import Events, Transport
 from tidewire.engine.statistics import Statistics
 from tidewire.engine.timers import Timed
 
@@ -15,18 +15,23 @@ from tidewire.engine.timers import Timed
 class Outgoing:
     """The links that have something to send in this pass."""
 
-    def __init__(self, statistics: Statistics) -> None:
+    def __init__(self, statistics: Statistics, events: Events) -> None:
+        self.events = events
         self.dirty: list[Link] = []
         self.statistics = statistics
 
     def flush(self) -> None:
-        """One write a dirty link."""
+        """One write a dirty link. A link that cannot be written to loses its transport, and the others nothing."""
         dirty = self.dirty
         while dirty:
             self.dirty = []
             for link in dirty:
                 link.dirty = False
-                link.flush()
+                try:
+                    link.flush()
+                except Exception as error:
+                    self.events.fault("", error)
+                    link.transport.abort()  # which ends the connection as a lost one
             dirty = self.dirty
 
 

@@ -253,6 +253,14 @@ class Publishing(Link):
             if last.end <= end:
                 return last
         reader = Reader(data, int(position), int(end), True)
+        limits = self.broker.limits
+        if end - position > limits.control_packet_bytes:
+            if reader.variable_byte_integer() > limits.control_packet_bytes:
+                raise ProtocolViolation(
+                    ReasonCode.QUOTA_EXCEEDED,
+                    f"the properties of a PUBLISH have more than {limits.control_packet_bytes} bytes",
+                )
+            reader.position = int(position)
         properties = p.read_properties(reader, PUBLISH)
         if properties.subscription_identifiers:
             raise ProtocolError("a client must not send a Subscription Identifier in PUBLISH")
@@ -266,7 +274,8 @@ class Publishing(Link):
             properties.integers.pop(p.MESSAGE_EXPIRY_INTERVAL, -1),
             properties.encode_body(),
         )
-        self._publish_properties = read
+        if len(read.block) <= limits.remembered_properties_bytes:
+            self._publish_properties = read
         return read
 
     def _resolve_alias(self, topic: bytes, alias: int) -> bytes:

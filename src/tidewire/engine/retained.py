@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
+from typing import Final
+
 from tidewire.engine.message import Message
+
+_EXPIRY_STEP_S: Final = 60.0
+"""How finely messages that expire are told apart: what nobody asks for is forgotten up to so much later."""
 
 
 class _Node:
@@ -11,17 +17,27 @@ class _Node:
     def __init__(self) -> None:
         self.children: dict[bytes, _Node] | None = None
         self.message: Message | None = None
+        self.number = 0
+        """Of its message, in the order in which they were set."""
 
 
 class RetainedMessages:
     """The retained message of every topic."""
 
-    def __init__(self, messages_limit: int, bytes_limit: int) -> None:
+    def __init__(self, messages_limit: int, bytes_limit: int, levels_limit: int) -> None:
         self.count = 0
         self.bytes = 0
+        self.levels = 0
+        """Levels of all topics, each counted once where topics begin alike."""
+        self.last_number = 0
+        """Of the message set last: what a new subscription gets has this number or a lower one."""
         self._messages_limit = messages_limit
         self._bytes_limit = bytes_limit
+        self._levels_limit = levels_limit
         self._root = _Node()
+        self._expiring: dict[int, dict[bytes, None]] = {}
+        """Step of time → topics whose message has expired when that step is over."""
+        self._swept_to = 0
 
     def set(self, message: Message) -> bool:
         """Make it the retained message of its topic, or clear the topic when the payload is empty
@@ -33,18 +49,26 @@ class RetainedMessages:
         grows = message.size() - (before.size() if before is not None else 0)
         if grows > 0 and self.bytes + grows > self._bytes_limit:
             return False
-        if before is None and self.count >= self._messages_limit:
+        levels = message.topic.split(b"/")
+        if before is None and (self.count >= self._messages_limit or self.levels + len(levels) > self._levels_limit):
             return False
         node = self._root
-        for level in message.topic.split(b"/"):
+        for level in levels:
             children = node.children
             if children is None:
                 children = node.children = {}
             child = children.get(level)
             if child is None:
                 child = children[level] = _Node()
+                self.levels += 1
             node = child
+        if before is not None:
+            self._no_longer_expires(before)
+        if message.expires_at > 0.0:
+            self._expiring.setdefault(self._step_of(message), {})[message.topic] = None
         node.message = message
+        self.last_number += 1
+        node.number = self.last_number
         self.bytes += grows
         if before is None:
             self.count += 1
@@ -76,6 +100,7 @@ class RetainedMessages:
         if message is None:
             return
         path[-1].message = None
+        self._no_longer_expires(message)
         self.count -= 1
         self.bytes -= message.size()
         for depth in range(len(levels), 0, -1):
@@ -84,27 +109,73 @@ class RetainedMessages:
             children = path[depth - 1].children
             assert children is not None
             del children[levels[depth - 1]]
+            self.levels -= 1
 
     def match(self, topic_filter: bytes) -> list[Message]:
         """The retained messages of all topics that a filter (without share name) matches."""
-        found: list[Message] = []
-        _collect(self._root, topic_filter.split(b"/"), 0, found)
-        return found
+        return self.walk(topic_filter, self.last_number).found
+
+    def walk(self, topic_filter: bytes, last_number: int) -> Walk:
+        """`match` for the messages up to a number, with what it took to find them."""
+        walk = Walk(topic_filter.split(b"/"), last_number)
+        _collect(self._root, 0, walk)
+        return walk
 
     def expire(self, message: Message) -> None:
         """Forget a message that has expired, if it is still its topic's."""
         if self.current(message.topic) is message:
             self.clear(message.topic)
 
+    def sweep(self, now: float, most: int) -> list[bytes]:
+        """Forget messages that have expired, at most so many; returns their topics."""
+        swept: list[bytes] = []
+        current = int(now / _EXPIRY_STEP_S)
+        if current == self._swept_to:
+            return swept
+        for step in sorted([step for step in self._expiring if step < current]):
+            for topic in list(islice(self._expiring[step], most - len(swept))):
+                self.clear(topic)
+                swept.append(topic)
+            if len(swept) >= most:
+                return swept  # the next call goes on
+        self._swept_to = current
+        return swept
 
-def _collect(node: _Node, levels: list[bytes], depth: int, found: list[Message]) -> None:
+    def _step_of(self, message: Message) -> int:
+        return int(message.expires_at / _EXPIRY_STEP_S)
+
+    def _no_longer_expires(self, message: Message) -> None:
+        if message.expires_at > 0.0:
+            step = self._step_of(message)
+            topics = self._expiring[step]
+            del topics[message.topic]
+            if not topics:
+                del self._expiring[step]
+
+
+class Walk:
+    """The messages that a filter matches, and the nodes visited to find them."""
+
+    def __init__(self, levels: list[bytes], last_number: int) -> None:
+        self.levels = levels
+        self.last_number = last_number
+        self.found: list[Message] = []
+        self.visited = 0
+
+    def visit(self, node: _Node) -> None:
+        if node.message is not None and node.number <= self.last_number:
+            self.found.append(node.message)
+
+
+def _collect(node: _Node, depth: int, walk: Walk) -> None:
+    walk.visited += 1
+    levels = walk.levels
     if depth == len(levels):
-        if node.message is not None:
-            found.append(node.message)
+        walk.visit(node)
         return
     level = levels[depth]
     if level == b"#":
-        _collect_all(node, found, depth == 0)
+        _collect_all(node, depth == 0, walk)
         return
     children = node.children
     if children is None:
@@ -112,30 +183,60 @@ def _collect(node: _Node, levels: list[bytes], depth: int, found: list[Message])
     if level == b"+":
         for name, child in children.items():
             if depth or name[:1] != b"$":  # [MQTT-4.7.2-1]
-                _collect(child, levels, depth + 1, found)
+                _collect(child, depth + 1, walk)
         return
     child_or_none = children.get(level)
     if child_or_none is not None:
-        _collect(child_or_none, levels, depth + 1, found)
+        _collect(child_or_none, depth + 1, walk)
 
 
-def _collect_all(node: _Node, found: list[Message], at_root: bool) -> None:
-    if node.message is not None:
-        found.append(node.message)
+def _collect_all(node: _Node, at_root: bool, walk: Walk) -> None:
+    walk.visited += 1
+    walk.visit(node)
     if node.children is not None:
         for name, child in node.children.items():
             if not (at_root and name[:1] == b"$"):
-                _collect_all(child, found, False)
+                _collect_all(child, False, walk)
 
 
 class RetainedDelivery:
     """Retained messages on their way to one new subscription.
 
-    A message that was replaced meanwhile is left out: the subscription has already had the newer one.
+    They are looked for when its turn has come, so that a subscription that waits is small however many they are. One
+    that was set since the subscription was made, or replaced since it was found, is left out: the subscription has
+    already had it.
     """
 
-    def __init__(self, messages: list[Message], qos: int, identifier: bytes) -> None:
-        self.messages = messages
+    def __init__(self, topic_filter: bytes, qos: int, no_local: bool, identifier: bytes, last_number: int) -> None:
+        self.topic_filter = topic_filter
         self.qos = qos
+        self.no_local = no_local
         self.identifier = identifier
+        self.last_number = last_number
+        self.messages: list[Message] | None = None
+        """What was found, None before its turn has come."""
         self.position = 0
+        self._repetitions = 0
+
+    def find(self, retained: RetainedMessages) -> int:
+        """Look for its messages; returns the nodes visited in vain."""
+        walk = retained.walk(self.topic_filter, self.last_number)
+        self.messages = walk.found
+        return walk.visited - len(walk.found)
+
+    def repeat_as(self, other: RetainedDelivery) -> None:
+        """Subscribed to once more while it waits: all of it comes once more [MQTT-3.8.4-5], with the new options."""
+        self.qos = other.qos
+        self.no_local = other.no_local
+        self.identifier = other.identifier
+        self.last_number = other.last_number
+        self._repetitions += 1
+
+    def begin_again(self) -> bool:
+        """False: it was the last time."""
+        if not self._repetitions:
+            return False
+        self._repetitions -= 1
+        self.messages = None
+        self.position = 0
+        return True

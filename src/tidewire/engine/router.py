@@ -43,11 +43,11 @@ class Router(Timed):
         self.statistics = Statistics(now)
         self.ledger = Ledger()
         """Every drop of every session."""
-        self.outgoing = Outgoing(self.statistics)
+        self.outgoing = Outgoing(self.statistics, events)
         self.sessions: dict[str, Session] = {}
         self.tree = TopicTree()
-        self.routes = RouteCache(limits.route_cache_topics, limits.route_cache_topic_bytes)
-        self.retained = RetainedMessages(limits.retained_messages, limits.retained_bytes)
+        self.routes = RouteCache(limits.route_cache_topics, limits.route_cache_topic_bytes, limits.route_cache_entries)
+        self.retained = RetainedMessages(limits.retained_messages, limits.retained_bytes, limits.retained_levels)
 
     # -- subscriptions (3.8.4, 3.10.4)
 
@@ -68,6 +68,10 @@ class Router(Timed):
             and topic_filter not in subscriptions
         ):
             return ReasonCode.QUOTA_EXCEEDED
+        if self.tree.levels + plain_filter.count(b"/") >= limits.subscribed_levels and (
+            subscriptions is None or topic_filter not in subscriptions
+        ):
+            return ReasonCode.QUOTA_EXCEEDED
         subscription = Subscription(
             session, topic_filter, request.qos, request.no_local, request.retain_as_published, identifier
         )
@@ -76,13 +80,11 @@ class Router(Timed):
             session.store.subscribed(session, subscription)
         handling = request.retain_handling
         if not share_name and (handling == 0 or (handling == 1 and replaced is None)):
-            messages = self.retained.match(plain_filter)
-            if not self.access.unrestricted:
-                messages = [m for m in messages if self.access.may_read(session.principal, m.topic)]
-            if request.no_local:
-                messages = [m for m in messages if m.publisher != session.client_identifier]  # [MQTT-3.8.3-3]
-            if messages:
-                session.add_retained(RetainedDelivery(messages, request.qos, subscription.identifier))
+            session.add_retained(
+                RetainedDelivery(
+                    topic_filter, request.qos, request.no_local, subscription.identifier, self.retained.last_number
+                )
+            )
         return request.qos
 
     def unsubscribe(self, session: Session, topic_filter: bytes) -> bool:
@@ -95,6 +97,7 @@ class Router(Timed):
         if not subscriptions:
             session.subscriptions = None
         self.remove_subscription(subscription)
+        session.forget_retained(topic_filter)
         if session.store is not None:
             session.store.unsubscribed(session, topic_filter)
         return True
@@ -149,7 +152,9 @@ class Router(Timed):
             principal.decisions_epoch = access.epoch
         known = decisions.get(topic)
         if known is None:
-            known = decisions[topic] = access.may_publish(principal, topic)
+            known = access.may_publish(principal, topic)
+            if len(topic) <= self.limits.route_cache_topic_bytes:
+                decisions[topic] = known
         return known
 
     def deny_publish(self, session: Session, topic: bytes, messages: int, now: float) -> None:

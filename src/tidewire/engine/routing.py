@@ -99,6 +99,13 @@ class Route:
     def is_empty(self) -> bool:
         return not (self.plain or self.special or self.shared)
 
+    def size(self) -> int:
+        """Entries it has for sessions and subscriptions."""
+        size = len(self.plain) + len(self.special)
+        for targets in self.shared:
+            size += len(targets.members)
+        return size
+
 
 class _Node:
     """A level of the topic tree."""
@@ -130,6 +137,8 @@ class TopicTree:
     """Subscriptions by topic filter; a walk costs more with more levels of the topic, not with more subscriptions."""
 
     def __init__(self) -> None:
+        self.levels = 0
+        """Levels of all topic filters, each counted once where filters begin alike."""
         self._root = _Node()
 
     def add(self, subscription: Subscription) -> Subscription | None:
@@ -143,6 +152,7 @@ class TopicTree:
             child = children.get(level)
             if child is None:
                 child = children[level] = _Node()
+                self.levels += 1
             node = child
         if share_name:
             groups = node.groups
@@ -185,6 +195,7 @@ class TopicTree:
             children = path[depth - 1].children
             assert children is not None
             del children[levels[depth - 1]]
+            self.levels -= 1
 
     def match(self, topic: bytes) -> Matches:
         """Everything whose filter matches a topic name; a leading wildcard does not match `$…` [MQTT-4.7.2-1]."""
@@ -222,19 +233,24 @@ def _match_below(node: _Node, levels: list[bytes], depth: int, matches: Matches)
 class RouteCache:
     """Routes by topic; bounded, and started anew when it is full or a change could touch many of them."""
 
-    def __init__(self, topics_limit: int, topic_bytes_limit: int) -> None:
+    def __init__(self, topics_limit: int, topic_bytes_limit: int, entries_limit: int) -> None:
         self.epoch = 0
         """Moves whenever a route that somebody holds may be out of date."""
         self.routes: dict[bytes, Route] = {}
+        self.entries = 0
+        """What all of them are in size together."""
         self._topics_limit = topics_limit
         self._topic_bytes_limit = topic_bytes_limit
+        self._entries_limit = entries_limit
 
     def keep(self, topic: bytes, route: Route) -> None:
         if len(topic) > self._topic_bytes_limit:
             return
-        if len(self.routes) >= self._topics_limit:
-            self.routes.clear()
+        size = route.size()
+        if len(self.routes) >= self._topics_limit or self.entries + size > self._entries_limit:
+            self._forget_all()
         self.routes[topic] = route
+        self.entries += size
 
     def changed(self, topic_filter: bytes) -> None:
         """A subscription with this filter came or went."""
@@ -242,11 +258,15 @@ class RouteCache:
         topic = split_share(topic_filter)[1]
         if has_wildcard(topic):
             if self.routes:
-                self.routes.clear()
+                self._forget_all()
         elif topic in self.routes:
-            del self.routes[topic]
+            self.entries -= self.routes.pop(topic).size()
 
     def clear(self) -> None:
         """Anything may have changed."""
         self.epoch += 1
+        self._forget_all()
+
+    def _forget_all(self) -> None:
         self.routes.clear()
+        self.entries = 0

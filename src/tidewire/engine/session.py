@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
 from tidewire.engine.delivery import RELEASED, Delivery
@@ -37,7 +37,8 @@ class Session(Delivery):
         self.will_at = 0.0
         """When the will is published, 0.0 while it is not due."""
         self.ledger: Ledger | None = None
-        self._retained: deque[RetainedDelivery] | None = None
+        self._retained: OrderedDict[bytes, RetainedDelivery] | None = None
+        """Topic filter → its retained messages that are still to come, in the order of the subscriptions."""
 
     def due(self, now: float) -> None:
         """Will delay, session expiry, the end of a burst of drops."""
@@ -88,25 +89,44 @@ class Session(Delivery):
 
     def add_retained(self, delivery: RetainedDelivery) -> None:
         """Retained messages for a new subscription, to be delivered as the socket takes them."""
-        if self._retained is None:
-            self._retained = deque()
-        self._retained.append(delivery)
+        waiting = self._retained
+        if waiting is None:
+            waiting = self._retained = OrderedDict()
+        before = waiting.get(delivery.topic_filter)
+        if before is not None:
+            before.repeat_as(delivery)
+        else:
+            waiting[delivery.topic_filter] = delivery
         self.holds_more = True
+
+    def forget_retained(self, topic_filter: bytes) -> None:
+        """The subscription has ended: no more of its retained messages [MQTT-3.10.4-2]."""
+        waiting = self._retained
+        if waiting is not None and topic_filter in waiting:
+            del waiting[topic_filter]
+            if not waiting:
+                self._retained = None
+                self.holds_more = False
 
     def deliver_retained(self, now: float) -> None:
         """A burst of retained messages; the rest after the others had their turn."""
         waiting = self._retained
         link = self.link
         broker = self.broker
+        access = broker.access
         budget = self.limits.retained_burst
         while waiting and link is not None and not link.blocked and not link.closed:
-            delivery = waiting[0]
-            if delivery.position >= len(delivery.messages):
-                waiting.popleft()
-                continue
-            if budget == 0:
+            if budget <= 0:
                 broker.later(self)
                 return
+            delivery = next(iter(waiting.values()))
+            if delivery.messages is None:
+                budget -= delivery.find(broker.retained)
+                continue
+            if delivery.position >= len(delivery.messages):
+                if not delivery.begin_again():
+                    del waiting[delivery.topic_filter]
+                continue
             message = delivery.messages[delivery.position]
             qos = min(message.qos, delivery.qos)
             if qos and (self.queue is not None or self.waiting_messages() >= self.window):
@@ -117,6 +137,10 @@ class Session(Delivery):
                 continue
             if 0.0 < message.expires_at < now:
                 broker.retained.expire(message)
+                continue
+            if delivery.no_local and message.publisher == self.client_identifier:
+                continue  # [MQTT-3.8.3-3]
+            if not access.unrestricted and not access.may_read(self.principal, message.topic):
                 continue
             self.send(message.variant(qos, True, delivery.identifier), now)
         if not waiting:

@@ -48,8 +48,12 @@ class Timers:
         else:
             waiting.append(timed)
 
-    def advance(self, now: float) -> None:
-        """Ask everything that was due at `now` or before, in order of time."""
+    def advance(self, now: float) -> list[Exception]:
+        """Ask everything that was due at `now` or before, in order of time.
+
+        Returns the errors of those that failed: each costs only the one that made it.
+        """
+        errors: list[Exception] = []
         current = int(now * BUCKETS_PER_SECOND)
         due = sorted([bucket for bucket in self._buckets if bucket <= current])
         for bucket in due:
@@ -57,5 +61,9 @@ class Timers:
             for timed in self._buckets.pop(bucket):
                 if 0.0 < timed.next_look <= now:
                     timed.next_look = 0.0
-                    timed.due(now)
+                    try:
+                        timed.due(now)
+                    except Exception as error:
+                        errors.append(error)
         self._done = max(self._done, current)
+        return errors

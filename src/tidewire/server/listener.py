@@ -18,6 +18,10 @@ WRITE_HIGH_WATER_BYTES: Final = 256 * 1024
 """What a transport may hold for a peer before the engine keeps the rest on its own outbox."""
 
 
+SMALL_READ_BYTES: Final = 4096
+"""What a read with so little brought goes out at once; after more, others may have something for the same sockets."""
+
+
 class ClientProtocol(asyncio.Protocol):
     """One connection: asyncio's calls become the engine's."""
 
@@ -36,9 +40,11 @@ class ClientProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         server = self.server
-        self.connection.receive(data, monotonic())
+        only_messages = self.connection.receive(data, monotonic())
+        if only_messages and len(data) <= SMALL_READ_BYTES:
+            server.broker.outgoing.flush()
         if not server.flush_planned:
-            server.plan_flush()
+            server.plan_flush(only_messages)
 
     def pause_writing(self) -> None:
         self.connection.block()
@@ -144,6 +150,7 @@ def tcp_socket(address: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # passed on: finds peers that have vanished
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(name)

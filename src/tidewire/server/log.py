@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import sys
+from typing import Final
 
 from tidewire.engine.ports import Events
 from tidewire.engine.session import Session
@@ -11,14 +13,49 @@ from tidewire.wire.codes import ReasonCode
 
 logger = logging.getLogger("tidewire")
 
+WARNINGS_PER_SECOND: Final = 50
+"""Of one kind: more than anybody reads, less than hurts."""
+
+codecs.lookup("unicode_escape")  # loaded from a file, which may not be had later when connections hold them all
+
 
 def set_up(level: str) -> None:
     """Log to standard error from this level on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    handler.addFilter(FloodFilter())
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
+    # What no line of ours shows need not be found out for each: that takes longer than writing it.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logger.propagate = False
+
+
+class FloodFilter(logging.Filter):
+    """Lets through so many refusals and denials in a second, and then says how many more there were.
+
+    What strangers can cause by the thousand must not fill the disk or slow the others down. Drops are another matter:
+    they are told once a burst anyway, and each is a promise to somebody.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = 0
+        self._counts: dict[str, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = record.msg
+        if not kind.startswith(("refused", "denied")):
+            return True
+        second = int(record.created)
+        if second != self._second:
+            self._second = second
+            held_back = sum(max(0, count - WARNINGS_PER_SECOND) for count in self._counts.values())
+            self._counts.clear()
+            if held_back:
+                record.msg = f"{record.msg} (before it, {held_back} more warnings in one second were held back)"
+        count = self._counts[kind] = self._counts.get(kind, 0) + 1
+        return count <= WARNINGS_PER_SECOND
 
 
 class LogEvents(Events):

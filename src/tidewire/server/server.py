@@ -124,7 +124,10 @@ class Server:
             self._asked_to_stop.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, ask_to_stop)
+            try:
+                self._loop.add_signal_handler(number, ask_to_stop)
+            except NotImplementedError:  # Windows
+                signal.signal(number, lambda *_: self._loop.call_soon_threadsafe(ask_to_stop))
 
     async def serve(self) -> None:
         """Serve until a signal asks to stop."""
@@ -136,16 +139,20 @@ class Server:
         await self.stop()
         logger.info("stopped")
 
-    def plan_flush(self) -> None:
-        """Write what this pass of the loop produced, after one more look at the sockets.
+    def plan_flush(self, only_messages: bool = False) -> None:
+        """Write what this pass of the loop produced when it ends; what is not just messages, after one more look at
+        the sockets.
 
         A socket that was ready a moment ago stands first in the kernel's list until it is looked at again, and would
-        be read before one whose bytes came earlier. So the list is cleared before anybody can react to what we write:
-        a SUBSCRIBE is then handled before the PUBLISH that another client sent after it.
+        be read before one whose bytes came earlier. So the list is cleared before anybody can react to a CONNACK or
+        SUBACK: a SUBSCRIBE is then handled before the PUBLISH that another client sent after it.
         """
         if not self.flush_planned and self.broker.has_work():
             self.flush_planned = True
-            self._loop.call_soon(self._loop.call_soon, self.flush)
+            if only_messages:
+                self._loop.call_soon(self.flush)
+            else:
+                self._loop.call_soon(self._loop.call_soon, self.flush)
 
     def flush(self) -> None:
         self.flush_planned = False
