@@ -32,7 +32,7 @@ PATIENCE_S: Final = 8.0  # a broker that needs longer for a run, set-up and drai
     "--brokers", "names", default="", metavar="NAME,…", help="Of tidewire, mosquitto, flashmq, nanomq, amqtt."
 )
 @click.option(
-    "--tidewire", "command", default=TIDEWIRE_COMMAND, metavar="CMD", help="How Tidewire is started, with {port}."
+    "--tidewire", "command", default=TIDEWIRE_COMMAND, metavar="CMD", help="How to start it, with {config} or {port}."
 )
 @click.option(
     "--repeats", type=click.IntRange(1), help=f"Runs of each, of which the median counts. [default: {REPEATS}]"

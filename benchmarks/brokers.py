@@ -24,7 +24,7 @@ START_TIMEOUT_S: Final = 15.0
 STOP_TIMEOUT_S: Final = 5.0
 OUTPUT: Final = "output"  # the file that keeps what a broker prints
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-TIDEWIRE_COMMAND: Final = f"{shlex.quote(sys.executable)} -m tidewire serve --port {{port}} --log-level warning"
+TIDEWIRE_COMMAND: Final = f"{shlex.quote(sys.executable)} -m tidewire serve --config {{config}}"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def find_brokers(tidewire_command: str) -> list[Broker]:
     """Tidewire, and every peer that is installed.
 
     A peer is looked for under its name on PATH, or where the variable BENCH_MOSQUITTO, BENCH_FLASHMQ, BENCH_NANOMQ
-    or BENCH_AMQTT says. `tidewire_command` contains `{port}`.
+    or BENCH_AMQTT says. `tidewire_command` contains `{config}`, a configuration file, or `{port}`.
     """
     found = [Broker("tidewire", _tidewire_version(tidewire_command), _tidewire(tidewire_command))]
     for name, (make_command, version_arguments) in PEERS.items():
@@ -174,7 +174,9 @@ def _resident_kib(process_id: int) -> int:
 
 
 def _tidewire(command: str) -> Callable[[int, Path], list[str]]:
-    return lambda port, directory: shlex.split(command.format(port=port))
+    return lambda port, directory: shlex.split(
+        command.format(port=port, config=_write(directory / "tidewire.toml", TIDEWIRE, port))
+    )
 
 
 def _tidewire_version(command: str) -> str:
@@ -226,6 +228,20 @@ def _write(path: Path, template: str, port: int) -> str:
 # it can be said, and no limit that would make a broker drop a message that a run waits for. Mosquitto searches what is
 # in flight from its beginning: there the window of the load generator is kinder to it than no limit. FlashMQ's buffers
 # make it up to 1.7 times as fast as its default of 1 KiB does, and cost it 6 KB for each idle connection.
+
+TIDEWIRE: Final = """\
+bind = ["127.0.0.1"]
+port = PORT
+log_level = "warning"
+
+[[access.rules]]
+effect = "allow"
+topic = "#"
+
+[[access.rules]]
+effect = "deny"
+topic = "private/+/#"
+"""
 
 MOSQUITTO: Final = """\
 listener PORT 127.0.0.1

@@ -1,0 +1,73 @@
+"""Write the table of figures in README.md from benchmarks/results/latest.json; `--check` only compares them.
+
+`make bench` writes the results; this shows the rows that a newcomer asks for.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- figures: python tools/readme_table.py -->\n", "<!-- end of figures -->"
+
+RATES = (
+    "pair-qos0-64",
+    "fan-out-100-qos0-64",
+    "fan-out-1000-qos0-64",
+    "fan-in-qos0-64",
+    "pairs-qos1-64",
+    "pairs-qos2-64",
+    "fan-out-100-qos1-64",
+    "fan-out-1000-qos1-64",
+    "fan-out-100-qos2-64",
+    "fan-out-1000-qos2-64",
+    "mixed",
+    "routing",
+)
+OTHERS = (  # scenario, figure, what it is, how it is written
+    ("latency-qos0", "p99_us", "p99 latency at 1 000 msg/s, QoS 0, µs (less is better)", "{:,.0f}"),
+    ("latency-qos1", "p99_us", "p99 latency at 1 000 msg/s, QoS 1, µs (less is better)", "{:,.0f}"),
+    ("connects", "connects_per_s", "connections opened and closed per second", "{:,.0f}"),
+    ("idle", "resident_bytes_per_connection", "resident bytes of an idle connection (less is better)", "{:,.0f}"),
+)
+BROKERS = ("tidewire", "mosquitto", "flashmq")
+
+
+def table() -> str:
+    """The table, as Markdown."""
+    document = json.loads((ROOT / "benchmarks/results/latest.json").read_text())
+    about = document["about"]
+    results = {(row["scenario"], row["broker"]): row for row in document["results"]}
+    heads = [f"{name} {about[name]}" for name in BROKERS]
+    lines = [
+        "| deliveries per second (CPU µs of the broker each) | " + " | ".join(heads) + " |",
+        "|---|---:|---:|---:|",
+    ]
+    for scenario in RATES:
+        cells = []
+        for broker in BROKERS:
+            figures = results[scenario, broker]["median"]
+            rate, cpu = figures["deliveries_per_s"], figures["broker_cpu_us_per_delivery"]
+            ratio = results[scenario, "tidewire"]["median"]["deliveries_per_s"] / rate
+            beside = "" if broker == "tidewire" else f" **{ratio:.3g}×**"
+            cells.append(f"{rate / 1000:,.0f} k ({cpu:.2g}){beside}")
+        lines.append(f"| {results[scenario, 'tidewire']['title']} | " + " | ".join(cells) + " |")
+    for scenario, figure, title, written in OTHERS:
+        cells = [written.format(results[scenario, broker]["median"][figure]) for broker in BROKERS]
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    machine = f"{about['processor']}, {about['cores']} cores, Python {about['python']}, {about['date']}"
+    return "\n".join(lines) + f"\n\nBold: Tidewire's rate divided by this one. One run on {machine}.\n"
+
+
+def main() -> None:
+    path = ROOT / "README.md"
+    before, _, rest = path.read_text().partition(BEGIN)
+    fresh = before + BEGIN + table() + END + rest.partition(END)[2]
+    if "--check" not in sys.argv:
+        path.write_text(fresh)
+    elif fresh != path.read_text():
+        sys.exit("README.md does not show benchmarks/results/latest.json; run: python tools/readme_table.py")
+
+
+if __name__ == "__main__":
+    main()
