@@ -55,8 +55,40 @@ def table() -> str:
     for scenario, figure, title, written in OTHERS:
         cells = [written.format(results[scenario, broker]["median"][figure]) for broker in BROKERS]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    lines += ["", *shortfalls(results)]
     machine = f"{about['processor']}, {about['cores']} cores, Python {about['python']}, {about['date']}"
     return "\n".join(lines) + f"\n\nBold: Tidewire's rate divided by this one. One run on {machine}.\n"
+
+
+def shortfalls(results: dict[tuple[str, str], dict[str, dict[str, float]]]) -> list[str]:
+    """What was aimed at and not reached, and by how much."""
+
+    def figure(scenario: str, broker: str, name: str) -> float:
+        return results[scenario, broker]["median"][name]
+
+    lines = []
+    for qos in (0, 1):
+        ours, theirs = (figure(f"latency-qos{qos}", broker, "p99_us") for broker in ("tidewire", "mosquitto"))
+        lines.append((f"p99 latency, QoS {qos}, against Mosquitto's", ours / theirs, 1.0, "at most"))
+    for qos in (0, 1, 2):
+        hundred, thousand = (
+            figure(f"fan-out-{subscribers}-qos{qos}-64", "tidewire", "broker_cpu_us_per_delivery")
+            for subscribers in (100, 1000)
+        )
+        lines.append(
+            (f"CPU per delivery at 1 000 subscribers against 100, QoS {qos}", thousand / hundred, 1.0, "at most")
+        )
+    for qos, aim in ((1, 1.5), (2, 1.3)):
+        for scenario in ("pair", "pairs", "fan-out-100", "fan-out-1000", "fan-in"):
+            row = results[f"{scenario}-qos{qos}-64", "tidewire"]
+            rates = [
+                figure(f"{scenario}-qos{qos}-64", broker, "deliveries_per_s") for broker in ("tidewire", "flashmq")
+            ]
+            lines.append((f"{row['title']}, rate against FlashMQ's", rates[0] / rates[1], aim, "at least"))
+    missed = [line for line in lines if (line[1] > line[2] if line[3] == "at most" else line[1] < line[2])]
+    return ["| falls short | measured | aim |", "|---|---:|---:|"] + [
+        f"| {title} | {ratio:.2f}× | {word} {aim:g}× |" for title, ratio, aim, word in missed
+    ]
 
 
 def main() -> None:

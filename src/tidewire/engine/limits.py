@@ -35,7 +35,6 @@ class Limits:
         """Longest Client Identifier: it is kept for as long as the session."""
         self.unread_answer_bytes = 1024 * 1024
         """Answers that wait for a peer that does not read; past it we stop reading from the peer."""
-
         self.remembered_properties_bytes = 4096
         """Properties of a PUBLISH kept to recognise the next by, while the connection lasts: a trace header fits."""
 
@@ -68,7 +67,6 @@ class Limits:
         """Topics whose subscribers are remembered; when full the cache starts anew."""
         self.route_cache_topic_bytes = 512
         """Longest topic remembered there, so that the cache stays below 32 MiB of topics."""
-
         self.route_cache_entries = 4_000_000
         """Subscribers of all topics there: a thousand of `#` on every topic would take a gigabyte."""
 

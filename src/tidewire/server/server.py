@@ -10,6 +10,7 @@ import secrets
 import signal
 import socket
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import monotonic
@@ -47,7 +48,7 @@ class Server:
         """Raises ConfigError for a configuration that cannot be used."""
         check_exposure(config)
         self.config = config
-        self.access = _Access(make_access(config))
+        self.access = _Access(make_access(config), self.plan_flush)
         self.broker = Broker(
             monotonic(),
             make_limits(config),
@@ -175,8 +176,9 @@ class Server:
 class _Access(RuleAccess):
     """The rules, with passwords verified in a thread of their own."""
 
-    def __init__(self, rules: RuleAccess) -> None:
+    def __init__(self, rules: RuleAccess, plan_flush: Callable[[], None]) -> None:
         super().__init__(rules.rules, rules.passwords, rules.anonymous, rules.denied_code == ReasonCode.NOT_AUTHORIZED)
+        self._plan_flush = plan_flush
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(PASSWORD_CHECKS, "password")
         self._waiting = 0
@@ -200,7 +202,7 @@ class _Access(RuleAccess):
         self._waiting -= 1
         if not verified.cancelled():
             connection.authenticated(*verified.result(), monotonic())
-            connection.broker.flush(monotonic())
+            self._plan_flush()
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
