@@ -117,7 +117,7 @@ def test_the_crumbs_of_a_large_packet_do_not_take_more_than_their_bytes() -> Non
     assert world.broker.statistics.publish_received == 1
     for start in range(0, len(stream) - 20, 20):
         talker.connection.receive(stream[start : start + 20], world.now)
-    chunks = talker.connection._chunks
+    chunks = talker.connection.chunks
     assert chunks is not None and len(chunks) < 8
 
 

@@ -87,7 +87,7 @@ class Ends(RuleBasedStateMachine):
             if packet.packet_type != PUBREC:
                 self.unfinished.discard(packet.packet_identifier)
             if packet.packet_type == PUBACK:
-                self.sender.acknowledge(identifier, NOW)
+                self.sender.acknowledge(identifier, 0, NOW)
             elif packet.packet_type == PUBREC:
                 self.sender.pubrec(identifier, 0, NOW)
             else:

@@ -12,7 +12,7 @@ from tidewire.engine.connection import Connection
 from tidewire.engine.ledger import REASONS, SESSION_ENDED
 from tidewire.engine.limits import Limits
 from tidewire.engine.message import Message
-from tidewire.engine.ports import Access, Events, Principal, Store, Transport
+from tidewire.engine.ports import Access, Events, Hooks, Principal, Store, Transport
 from tidewire.engine.publishing import Publishing
 from tidewire.engine.router import SYS_PREFIX, Router
 from tidewire.engine.routing import Subscription
@@ -34,6 +34,7 @@ class Broker(Router):
         version: str = "",
         secret: bytes = b"",
         store: Store | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         """What `store` has kept is taken up again; without one, sessions end with the process.
 
@@ -45,6 +46,7 @@ class Broker(Router):
             access if access is not None else Access(),
             events if events is not None else Events(),
             store,
+            hooks,
         )
         self.version = version
         self.timers = Timers(now)
@@ -238,7 +240,10 @@ class Broker(Router):
             return
         expires_at = now + will.expires_at if will.expires_at >= 0.0 else 0.0
         message = Message(will.topic, will.payload, will.qos, will.retain, will.properties, expires_at, will.publisher)
-        self.publish(message, route, now)
+        if self.publish_hooks is None:
+            self.publish(message, route, now)
+        else:
+            self.publish_hooked(session, message, route, True, now)
 
     # -- the store
 

@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 _PINGRESP: Final = b"\xd0\x00"
 
-_LARGE_PACKET_BYTES: Final = 65_536
-"""From here on the parts of a packet are collected in a list, so that growing it does not copy it each time."""
-
 
 class Connection(Publishing):
     """One client's network connection, from accept to close."""
@@ -56,9 +53,6 @@ class Connection(Publishing):
         self.maximum_packet_size = broker.limits.connect_packet_bytes
         self.connect: Connect | None = None
         """The CONNECT whose authentication is under way."""
-        self._kept = b""
-        self._chunks: list[bytes] | None = None
-        self._missing: i64 = 0
         self._reading_paused = False
         self._only_messages = False
         self._deadline = now + broker.limits.connect_timeout_s
@@ -112,8 +106,8 @@ class Connection(Publishing):
             self.failed(error, now)
         if not self.closed:
             self.transport.resume_reading()
-            kept = self._kept
-            self._kept = b""
+            kept = self.kept
+            self.kept = b""
             self._receive_guarded(kept, now)
 
     def unblocked(self, now: float) -> None:
@@ -155,8 +149,8 @@ class Connection(Publishing):
     # -- reading
 
     def _receive(self, data: bytes, now: float) -> None:
-        if self._kept or self._chunks is not None:
-            data = self._join(data)
+        if self.kept or self.chunks is not None:
+            data = self.join(data)
             if not data:
                 return
         statistics = self.broker.statistics
@@ -186,7 +180,7 @@ class Connection(Publishing):
                 if end < 0:
                     break
             if end > size:
-                self._missing = end - size
+                self.missing = end - size
                 break
             first: i64 = data[position]
             packets += 1
@@ -218,31 +212,7 @@ class Connection(Publishing):
         statistics.messages_received += packets
         if self.closed:
             return
-        if position < size:
-            self._kept = data[position:]
-        if self._missing > _LARGE_PACKET_BYTES:
-            self._chunks = [self._kept]
-            self._kept = b""
-        else:
-            self._missing = 0
-
-    def _join(self, data: bytes) -> bytes:
-        """What was kept and what came; empty while a large packet is not whole."""
-        chunks = self._chunks
-        if chunks is None:
-            data = self._kept + data
-            self._kept = b""
-            return data
-        self._missing -= len(data)
-        if len(chunks[-1]) + len(data) <= _LARGE_PACKET_BYTES:
-            chunks[-1] += data  # a list of crumbs would take many times their bytes
-        else:
-            chunks.append(data)
-        if self._missing > 0:
-            return b""
-        self._chunks = None
-        self._missing = 0
-        return b"".join(chunks)
+        self.keep(data, position)
 
     def _read_connect(self, data: bytes, position: i64, now: float) -> i64:
         """The first packet, which must be CONNECT [MQTT-3.1.0-1]; returns `position` while it is not whole."""
@@ -268,7 +238,7 @@ class Connection(Publishing):
         session = self.session
         assert session is not None
         if first == 0x40:
-            session.acknowledge(identifier, now)
+            session.acknowledge(identifier, reason_code, now)
         elif first == 0x50:
             session.pubrec(identifier, reason_code, now)
         elif first == 0x70:
@@ -375,8 +345,8 @@ class Connection(Publishing):
         """Nothing is read or sent any more."""
         self.closed = True
         self.passthrough = 0
-        self._kept = b""
-        self._chunks = None
+        self.kept = b""
+        self.chunks = None
         self.forget_publishing()
         session = self.session
         if session is None:

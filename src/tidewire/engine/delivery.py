@@ -49,14 +49,18 @@ class Delivery(Timed):
         self.holds_more = False
         """Whether a subclass has more to send, on the next `pump`, than stands in the queue."""
         self.received: set[bytes] | None = None
+        self.identifier_maximum = 65_535
+        """The highest packet identifier that messages take."""
         self._resend: deque[bytes] | None = None
+        self._as_new = False
+        """Whether what is sent again is new to the peer, which has lost the session."""
         self._last_identifier = 0
 
     def dropped(self, message: Message, reason: int, now: float) -> None:
         """A message will not reach the peer; `reason` is one of `engine.ledger`."""
 
-    def settled(self, message: Message) -> None:
-        """The peer has acknowledged a message."""
+    def settled(self, message: Message, reason_code: int) -> None:
+        """The peer has acknowledged a message, or refused it (0x80 and above)."""
 
     def send(self, message: Message, now: float) -> bool:
         """Send a message, or keep it for later.
@@ -83,7 +87,7 @@ class Delivery(Timed):
             store.settled(self, b"", message)
         return taken
 
-    def acknowledge(self, identifier: bytes, now: float) -> None:
+    def acknowledge(self, identifier: bytes, reason_code: int, now: float) -> None:
         """PUBACK came (3.4)."""
         inflight = self.inflight
         message = inflight.get(identifier) if inflight is not None else None
@@ -91,7 +95,7 @@ class Delivery(Timed):
             return  # acknowledged before, or never sent: there is nothing to repair
         if message.qos != 1:
             raise _out_of_step("PUBACK", identifier, "is in use at QoS 2")
-        self._settle(inflight, identifier, message)
+        self._settle(inflight, identifier, message, reason_code)
         if self.queue is not None or self._resend is not None or self.holds_more:
             self.pump(now)
 
@@ -107,7 +111,7 @@ class Delivery(Timed):
         if message.qos != 2:
             raise _out_of_step("PUBREC", identifier, "is in use at QoS 1")
         if reason_code >= 0x80:
-            self._settle(inflight, identifier, message)
+            self._settle(inflight, identifier, message, reason_code)
             if self.queue is not None or self._resend is not None or self.holds_more:
                 self.pump(now)
             return
@@ -117,7 +121,7 @@ class Delivery(Timed):
             inflight[identifier] = RELEASED
             if self.store is not None:
                 self.store.released(self, identifier)
-            self.settled(message)
+            self.settled(message, reason_code)
         if link is not None:
             self._put_pubrel(link, identifier, False)
 
@@ -131,7 +135,7 @@ class Delivery(Timed):
             return
         if message is not RELEASED:
             raise _out_of_step("PUBCOMP", identifier, "was not released")
-        self._settle(inflight, identifier, message)
+        self._settle(inflight, identifier, message, 0)
         if self.queue is not None or self._resend is not None or self.holds_more:
             self.pump(now)
 
@@ -178,10 +182,29 @@ class Delivery(Timed):
                 self._resend = resend
         self.pump(now)
 
+    def start_over(self) -> None:
+        """The peer has lost the session: before `resume`. What it has not taken is sent again, as new."""
+        store = self.store
+        received = self.received
+        if received is not None:
+            self.received = None
+            if store is not None:
+                for identifier in received:
+                    store.forgotten(self, identifier)
+        inflight = self.inflight
+        if inflight is None:
+            return
+        for identifier in [identifier for identifier, message in inflight.items() if message is RELEASED]:
+            del inflight[identifier]
+            if store is not None:
+                store.settled(self, identifier, RELEASED)
+        self._as_new = True
+
     def pause(self) -> None:
         """The connection is gone; what was to be sent again starts over on the next."""
         self.link = None
         self._resend = None
+        self._as_new = False
 
     def pump(self, now: float) -> None:
         """Send what waits, as far as window and socket allow."""
@@ -240,7 +263,7 @@ class Delivery(Timed):
     def _transmit(self, link: Link, inflight: dict[bytes, Message], message: Message, now: float) -> bool:
         number = self._last_identifier
         while True:
-            number = number + 1 if number < 65_535 else 1
+            number = number + 1 if number < self.identifier_maximum else 1
             identifier = IDENTIFIERS[number]
             if identifier not in inflight:
                 break
@@ -260,8 +283,6 @@ class Delivery(Timed):
             if not link.dirty:
                 link.dirty = True
                 link.outgoing.dirty.append(link)
-            elif link.outbox_bytes > self.limits.early_flush_bytes:
-                link.flush()
         elif message.expires_at > 0.0 and now > message.expires_at:
             self.dropped(message, EXPIRED, now)
             return False
@@ -275,6 +296,8 @@ class Delivery(Timed):
         statistics = link.outgoing.statistics
         statistics.publish_sent += 1
         statistics.publish_bytes_sent += len(message.payload)
+        if link.outbox_bytes > self.limits.early_flush_bytes:
+            link.flush()  # now that the store has been told
         return True
 
     def _enqueue(self, message: Message, now: float) -> bool:
@@ -320,7 +343,7 @@ class Delivery(Timed):
         if not resend:
             self._resend = None
         message = inflight[identifier]
-        if link.put_publish(message, identifier, True, now):
+        if link.put_publish(message, identifier, not self._as_new, now):
             statistics = link.outgoing.statistics
             statistics.publish_sent += 1
             statistics.publish_bytes_sent += len(message.payload)
@@ -331,7 +354,7 @@ class Delivery(Timed):
             self.dropped(message, TOO_LARGE, now)
         return True
 
-    def _settle(self, inflight: dict[bytes, Message], identifier: bytes, message: Message) -> None:
+    def _settle(self, inflight: dict[bytes, Message], identifier: bytes, message: Message, reason_code: int) -> None:
         """The peer is done with a packet identifier."""
         del inflight[identifier]
         if self._resend is not None:
@@ -339,7 +362,7 @@ class Delivery(Timed):
         if self.store is not None:
             self.store.settled(self, identifier, message)
         if message is not RELEASED:
-            self.settled(message)
+            self.settled(message, reason_code)
 
     def _no_longer_resent(self, identifier: bytes) -> None:
         resend = self._resend

@@ -87,6 +87,11 @@ def admit(connection: Connection, packet: Connect, reason_code: int, principal: 
         if connection.is_too_large(connack.encode(V5)):
             refuse(connection, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, "Maximum Packet Size is too small", now)
             return
+    if broker.hooks is not None:
+        reason_code, principal = broker.hooks.connecting(connection, packet, identifier, principal)
+        if reason_code:
+            refuse(connection, reason_code, "refused", now)
+            return
     session, present = broker.open_session(connection, identifier, principal, packet.clean_start, now)
     session.expiry_interval = expiry_interval
     _set_will(session, packet.will)

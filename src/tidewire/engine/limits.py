@@ -6,6 +6,12 @@ from typing import Final
 
 MAXIMUM_INTERVAL: Final = 0xFFFF_FFFF  # a Session Expiry Interval that never ends (3.1.2.11.2)
 
+SUBSCRIBE_IDENTIFIERS: Final = 512
+"""Packet identifiers that a client keeps for SUBSCRIBE and UNSUBSCRIBE: so many may be unanswered at a time."""
+
+SUBSCRIBED_TOPICS: Final = 4096
+"""Topics whose readers a client remembers; when full it starts anew."""
+
 
 class Limits:
     """What one broker allows. Bytes are bytes on the wire, times seconds; 0 is "not at all" unless it says else."""

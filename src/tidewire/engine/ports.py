@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tidewire.engine.message import Message
     from tidewire.engine.routing import Subscription
     from tidewire.engine.session import Session
-    from tidewire.wire.packets import Connect
+    from tidewire.wire.packets import Connect, SubscriptionRequest
 
 
 class Transport(Protocol):
@@ -76,6 +76,32 @@ class Access:
     def may_read(self, principal: Principal, topic: bytes) -> bool:
         """Whether one message may be delivered, asked when a route is built."""
         return True
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Hooks:
+    """Where the program that runs the broker has its say, after the access rules. None of these may raise.
+
+    Asked only where there are hooks. This base changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.publishes = False
+        """When false, `publishing` is not asked at all, and runs of QoS 0 stay whole."""
+
+    def connecting(
+        self, connection: Connection, packet: Connect, client_identifier: str, principal: Principal
+    ) -> tuple[int, Principal]:
+        """(reason code, who it is) for a client that was authenticated; 0 lets it in."""
+        return 0, principal
+
+    def publishing(self, session: Session, message: Message, is_will: bool, now: float) -> tuple[int, Message]:
+        """(reason code, what to publish in its place) for a client's message; 0 lets it pass."""
+        return 0, message
+
+    def subscribing(self, session: Session, request: SubscriptionRequest) -> int:
+        """The QoS to grant, at most the one that is asked for, or a reason code that refuses."""
+        return request.qos
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
-from tidewire.engine.link import Link
 from tidewire.engine.message import IDENTIFIERS, Message
 from tidewire.engine.ports import Transport
+from tidewire.engine.reading import Reading
 from tidewire.engine.routing import Route
 from tidewire.wire import properties as p
 from tidewire.wire.codes import PUBLISH, V5, ReasonCode
@@ -32,7 +32,7 @@ PUBCOMP_HEAD: Final = b"\x70\x02"
 _NO_ROUTE: Final = Route()
 
 
-class Publishing(Link):
+class Publishing(Reading):
     """The receiving side of PUBLISH on one connection."""
 
     def __init__(self, broker: Broker, transport: Transport) -> None:
@@ -150,7 +150,10 @@ class Publishing(Link):
             )
             if head:
                 message.adopt(head, tail_v5)
-            reason_code = broker.publish(message, route, now)
+            if broker.publish_hooks is None:
+                reason_code = broker.publish(message, route, now)
+            else:
+                reason_code = broker.publish_hooked(session, message, route, False, now)
         if qos == 0:
             return
         if qos == 2 and reason_code >= 0x80 and self.version == V5:

@@ -13,7 +13,7 @@ from tidewire.engine.ledger import NO_PERMISSION, RETAINED_FULL, Ledger
 from tidewire.engine.limits import Limits
 from tidewire.engine.link import Outgoing
 from tidewire.engine.message import Message
-from tidewire.engine.ports import Access, Events, Principal, Store
+from tidewire.engine.ports import Access, Events, Hooks, Principal, Store
 from tidewire.engine.retained import RetainedDelivery, RetainedMessages
 from tidewire.engine.routing import Route, RouteCache, SharedTargets, Subscription, TopicTree
 from tidewire.engine.statistics import Statistics
@@ -34,12 +34,16 @@ SYS_PREFIX: Final = b"$SYS/"
 class Router(Timed):
     """Subscriptions, routes and retained messages of one broker."""
 
-    def __init__(self, now: float, limits: Limits, access: Access, events: Events, store: Store | None) -> None:
+    def __init__(
+        self, now: float, limits: Limits, access: Access, events: Events, store: Store | None, hooks: Hooks | None
+    ) -> None:
         super().__init__()
         self.limits = limits
         self.access = access
         self.events = events
         self.store = store
+        self.hooks = hooks
+        self.publish_hooks = hooks if hooks is not None and hooks.publishes else None
         self.statistics = Statistics(now)
         self.ledger = Ledger()
         """Every drop of every session."""
@@ -61,6 +65,12 @@ class Router(Timed):
         if not self.access.unrestricted and not self.access.may_subscribe(session.principal, plain_filter):
             self.events.denied(session.client_identifier, "subscribe", topic_filter)
             return self.access.denied_code
+        qos = request.qos
+        if self.hooks is not None:
+            qos = self.hooks.subscribing(session, request)
+            if qos >= 0x80:
+                self.events.denied(session.client_identifier, "subscribe", topic_filter)
+                return qos
         subscriptions = session.subscriptions
         if (
             subscriptions is not None
@@ -73,7 +83,7 @@ class Router(Timed):
         ):
             return ReasonCode.QUOTA_EXCEEDED
         subscription = Subscription(
-            session, topic_filter, request.qos, request.no_local, request.retain_as_published, identifier
+            session, topic_filter, qos, request.no_local, request.retain_as_published, identifier
         )
         replaced = self.add_subscription(session, subscription)
         if session.store is not None:
@@ -82,10 +92,10 @@ class Router(Timed):
         if not share_name and (handling == 0 or (handling == 1 and replaced is None)):
             session.add_retained(
                 RetainedDelivery(
-                    topic_filter, request.qos, request.no_local, subscription.identifier, self.retained.last_number
+                    topic_filter, qos, request.no_local, subscription.identifier, self.retained.last_number
                 )
             )
-        return request.qos
+        return qos
 
     def unsubscribe(self, session: Session, topic_filter: bytes) -> bool:
         """End a subscription. False: there was none."""
@@ -214,6 +224,18 @@ class Router(Timed):
             return ReasonCode.QUOTA_EXCEEDED
         return ReasonCode.SUCCESS
 
+    def publish_hooked(self, session: Session, message: Message, route: Route, is_will: bool, now: float) -> int:
+        """`publish`, for a client's message, as the hooks want it: as it is, changed, or not at all."""
+        hooks = self.publish_hooks
+        assert hooks is not None
+        reason_code, wanted = hooks.publishing(session, message, is_will, now)
+        if reason_code >= 0x80:
+            self.deny_publish(session, message.topic, 1, now)
+            return reason_code
+        if wanted.topic != message.topic:
+            route = self.route(wanted.topic)
+        return self.publish(wanted, route, now)
+
     def publish_run(
         self,
         connection: Publishing,
@@ -226,6 +248,12 @@ class Router(Timed):
         now: float,
     ) -> None:
         """Hand on `count` consecutive QoS 0 messages of `length` bytes each, as they came where the peer allows."""
+        if self.publish_hooks is not None:
+            publisher = connection.session
+            assert publisher is not None
+            for message in _messages_of(run, topic, length, head_length, connection):
+                self.publish_hooked(publisher, message, route, False, now)
+            return
         sessions = route.plain
         run_format = 5 if connection.version == 5 else 4
         run_length = count * length

@@ -48,6 +48,10 @@ class Timers:
         else:
             waiting.append(timed)
 
+    def next_look(self) -> float:
+        """When somebody is asked next; infinity for never."""
+        return min(self._buckets) / BUCKETS_PER_SECOND if self._buckets else float("inf")
+
     def advance(self, now: float) -> list[Exception]:
         """Ask everything that was due at `now` or before, in order of time.
 

@@ -1,0 +1,98 @@
+"""How bytes get to the server: TCP, TLS, Unix sockets and WebSocket, on any asyncio loop; and why they did not."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from tidewire.client.address import Address
+from tidewire.client.errors import ConnectionFailed
+
+WRITE_HIGH_WATER_BYTES = 256 * 1024
+"""What a transport may hold before publishers wait: enough for a few system calls, not for much delay."""
+
+
+async def open_connection(
+    address: Address,
+    protocol: asyncio.Protocol,
+    tls: ssl.SSLContext | None,
+    headers: Mapping[str, str],
+    bind_address: str | None,
+    subprotocol: str,
+) -> None:
+    """Connect `protocol`. Raises ConnectionFailed with the cause in one line."""
+    loop = asyncio.get_running_loop()
+    context = (tls or default_tls()) if address.secure else None
+    outer: Callable[[], asyncio.Protocol] = lambda: protocol  # noqa: E731
+    if address.websocket:
+        from tidewire.client.websocket import WebSocketProtocol  # noqa: PLC0415 (only who needs it loads it)
+
+        websocket = WebSocketProtocol(address, protocol, headers, subprotocol)
+        outer = lambda: websocket  # noqa: E731
+    try:
+        if address.scheme == "unix":
+            await loop.create_unix_connection(outer, address.path)
+        else:
+            await loop.create_connection(
+                outer,
+                address.host,
+                address.port,
+                ssl=context,
+                server_hostname=address.host if context is not None else None,
+                local_addr=(bind_address, 0) if bind_address else None,
+            )
+        if address.websocket:
+            await websocket.opened
+    except (OSError, ssl.CertificateError) as error:
+        raise ConnectionFailed(explain(error, address)) from error
+    except NotImplementedError:
+        raise ConnectionFailed("there are no Unix sockets here; use mqtt://HOST[:PORT]") from None
+
+
+def default_tls() -> ssl.SSLContext:
+    """The system's certificate authorities, host names checked, TLS 1.2 or newer."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def prepare(transport: asyncio.BaseTransport) -> asyncio.Transport:
+    """Set a new transport up for small messages that should leave at once."""
+    stream = cast(asyncio.Transport, transport)
+    stream.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
+    sock: Any = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return stream
+
+
+def explain(error: Exception, address: Address) -> str:
+    """The cause of a failed connection in one line."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if "mismatch" in error.verify_message.lower():
+            return f"TLS: the certificate of {address} is not valid for {address.host!r}"
+        return f"TLS: the certificate of {address} cannot be trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: the handshake with {address} failed: {error.reason or error}"
+    if isinstance(error, socket.gaierror):
+        return f"cannot find the host {address.host!r}"
+    code = getattr(error, "errno", None)
+    if isinstance(error, ConnectionRefusedError) or code == errno.ECONNREFUSED:
+        return f"connection refused by {address}: nothing listens there"
+    if isinstance(error, FileNotFoundError):
+        return f"there is no socket at {address}"
+    if isinstance(error, PermissionError):
+        return f"not permitted to connect to {address}"
+    if isinstance(error, TimeoutError):
+        return f"no answer from {address}"
+    if isinstance(error, ConnectionError):
+        return f"{address} closed the connection: {os.strerror(code) if code else error}"
+    message = str(error)
+    if message.startswith("Multiple exceptions"):  # asyncio's, for a name with several addresses
+        return f"connection refused by {address}: nothing listens there" if "refused" in message else message
+    return f"cannot connect to {address}: {os.strerror(code) if code and code > 0 else message}"
