@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import multiprocessing
+import os
 import random
 import shutil
 import sqlite3
@@ -402,6 +403,20 @@ def test_a_publisher_killed_again_and_again_delivers_exactly_once_and_in_order(t
     assert broker.arrived == [b"%d" % number for number in range(1, LAST + 1)]
 
 
+def test_pubrels_are_repeated_in_the_order_of_the_pubrecs(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "outbox")
+    for number in (1, 2, 3):
+        outbox.kept(NOBODY, sent := message(qos=2))
+        outbox.sent(NOBODY, IDENTIFIERS[number], sent)
+    outbox.commit()
+    for number in (3, 1):
+        outbox.released(NOBODY, IDENTIFIERS[number])
+    outbox.close()
+    outbox.bind("me")
+    assert list(outbox.restore(NOW).inflight) == [IDENTIFIERS[number] for number in (3, 1, 2)]
+    outbox.close()
+
+
 def test_what_is_settled_before_it_was_committed_costs_no_disk(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "outbox")
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
@@ -469,6 +484,7 @@ def test_a_client_without_an_identifier_finds_the_one_that_its_file_belongs_to(t
     outbox.close()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
 def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "outbox")
     assert (tmp_path / "outbox").stat().st_mode & 0o077 == 0
@@ -487,12 +503,24 @@ def refusal(of: Callable[[], object]) -> str:
 def test_another_client_identifier_is_refused_and_leaves_the_file_free(tmp_path: Path) -> None:
     opened(tmp_path / "outbox").close()
     other = SQLiteOutbox(tmp_path / "outbox")
+    assert other.open() == "me"
     assert "belongs to the client identifier 'me', not 'you'" in refusal(lambda: other.bind("you"))
     opened(tmp_path / "outbox").close()
 
 
 def test_an_empty_client_identifier_is_refused(tmp_path: Path) -> None:
     assert "needs a client identifier" in refusal(lambda: SQLiteOutbox(tmp_path / "outbox").bind(""))
+
+
+def test_one_outbox_for_two_clients_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "outbox")
+    for client_id in ("me", "you"):
+        assert "is in use by another client" in refusal(lambda name=client_id: outbox.bind(name))  # type: ignore[misc]
+    outbox.kept(NOBODY, message())
+    outbox.close()
+    outbox.bind("me")
+    assert len(outbox.restore(NOW).queue) == 1
+    outbox.close()
 
 
 def test_a_file_in_use_is_refused_until_it_is_closed(tmp_path: Path) -> None:

@@ -543,12 +543,6 @@ class Client:
             self._stream_dropped += stream.dropped
         self.read_on()
 
-    def plan_flush(self) -> None:
-        """Write when this pass of the loop ends."""
-        life = self._life
-        if not life.flush_planned:
-            life.plan_flush()
-
     def read_on(self) -> None:
         """A stream has room again."""
         self._life.read_on()

@@ -14,7 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from inspect import isawaitable
+from threading import get_ident
 from time import monotonic
 from typing import Any, Final
 
@@ -36,6 +38,7 @@ from tidewire.engine.client_session import PENDING, ClientSession, Host, Publica
 from tidewire.engine.delivery import RELEASED
 from tidewire.engine.link import Outgoing
 from tidewire.engine.ports import Events
+from tidewire.engine.received import Message
 from tidewire.engine.statistics import Statistics
 from tidewire.wire import properties as p
 from tidewire.wire.codes import V5, ReasonCode
@@ -116,6 +119,8 @@ class Lifecycle(Host):
         self._owner: asyncio.Task[Any] | None = None
         self._cancelled_owner = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        """The loop's: messages may be acknowledged from others."""
 
     # -- what the client calls
 
@@ -128,6 +133,7 @@ class Lifecycle(Host):
         if not self.closed:
             raise RuntimeError("the client is connected already")
         self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
         self._owner = asyncio.current_task()
         self.failure = None
         self._success: asyncio.Future[ReasonCode] = self._loop.create_future()
@@ -384,6 +390,16 @@ class Lifecycle(Host):
             self.read_on()  # the answer may lie behind messages that nobody reads
         return future.__await__()
 
+    def consumed(self, message: Message) -> None:
+        if get_ident() != self._thread:
+            assert self._loop is not None
+            with suppress(RuntimeError):  # the loop has ended, and the connection with it
+                self._loop.call_soon_threadsafe(self.consumed, message)
+            return
+        self.session.consumed(message)
+        if not self.flush_planned:
+            self.plan_flush()
+
     def may_write(self) -> bool:
         outbox = self.settings.outbox
         if outbox is not None and outbox.has_changes:
@@ -461,6 +477,8 @@ class Lifecycle(Host):
         self.client_id = properties.texts.get(p.ASSIGNED_CLIENT_IDENTIFIER, self.client_id)
         keep_alive = properties.integers.get(p.SERVER_KEEP_ALIVE, settings.keep_alive)
         connection.admitted(packet, settings.inflight_maximum, keep_alive, monotonic())
+        if not self.may_write():  # what a lost session made void must not be taken up again by the next life
+            return
         self.connected_again(packet.session_present)
         answer.set_result(packet)
         self.progressed()

@@ -99,6 +99,7 @@ class SQLiteOutbox(Store):
         self._wall_clock = wall_clock
         self._database: sqlite3.Connection | None = None
         self._client_id = ""
+        self._is_bound = False
         self._last_position = 0
 
         # Where each unfinished message stands.
@@ -129,22 +130,26 @@ class SQLiteOutbox(Store):
         return self._client_id
 
     def bind(self, client_id: str) -> None:
-        """Open the file for this client. Raises OutboxError as `open` does, and if it belongs to another one."""
+        """Open the file for this client.
+
+        Raises OutboxError as `open` does, and if the file belongs to another client identifier: it is let go then.
+        """
         if not client_id:
             raise OutboxError(f"the outbox {self.path} needs a client identifier: the broker knows it by that")
-        was_open = self._database is not None
+        if self._is_bound:
+            raise OutboxError(f"the outbox {self.path} {_MENDS[sqlite3.SQLITE_BUSY]}")
         owner = self.open()
-        if not owner:
-            with self._explaining():
-                self._file().execute("INSERT INTO owner VALUES (?)", (client_id,))
-            self._client_id = client_id
-        elif owner != client_id:
-            if not was_open:
-                self.close()
+        if owner and owner != client_id:
+            self.close()
             raise OutboxError(
                 f"the outbox {self.path} belongs to the client identifier {owner!r}, not {client_id!r}:"
                 f" use that one, or give each an outbox of its own"
             )
+        if not owner:
+            with self._explaining():
+                self._file().execute("INSERT INTO owner VALUES (?)", (client_id,))
+            self._client_id = client_id
+        self._is_bound = True
 
     def restore(self, now: float) -> StoredSession:
         """What the last life left behind, to be called once after `bind`, before anything is told.
@@ -186,6 +191,7 @@ class SQLiteOutbox(Store):
             self._database = None
             database.close()
             self._client_id = ""
+            self._is_bound = False
             for gathered in (self._waiting, self._inflight, self._added, self._sent, self._removed, self._received):
                 gathered.clear()
 
@@ -241,7 +247,7 @@ class SQLiteOutbox(Store):
         if shrinks:
             self._shrink(database, _SPARE_PAGES, _SHRINK_PAGES)
 
-    # -- what Delivery tells
+    # -- what Delivery tells; a message is told from others by being another object
 
     def kept(self, delivery: Delivery, message: Message) -> None:
         self._last_position = position = self._last_position + 1
@@ -272,9 +278,8 @@ class SQLiteOutbox(Store):
         self._turn(identifier, False)
 
     def _remove(self, position: int) -> None:
-        """A message that was never committed leaves no trace."""
+        """What was never committed leaves no trace."""
         if self._added.pop(position, None) is None:
-            self._sent.pop(position, None)
             self._removed.append((position,))
 
     def _turn(self, identifier: bytes, is_received: bool) -> None:

@@ -88,6 +88,20 @@ class Stream(Inbox):
         self._client.read_on()
         return None
 
+    async def take(self, maximum: int) -> list[Message]:
+        """All messages that wait, but at most so many; at least one, unless the stream is closed. For streams with
+        `manual_ack`: nothing is acknowledged here."""
+        while not self.messages:
+            if not await self._more():
+                return []
+        taken = [self.messages.popleft() for _ in range(min(maximum, len(self.messages)))]
+        self._client.read_on_if_below(self)
+        return taken
+
+    def give_back(self, messages: list[Message]) -> None:
+        """Put messages that were taken and not dealt with in front again."""
+        self.messages.extendleft(reversed(messages))
+
     def __len__(self) -> int:
         """Messages that wait to be read."""
         return len(self.messages)
@@ -167,7 +181,6 @@ class Stream(Inbox):
                     if message in in_hand:
                         in_hand.remove(message)
                         message.ack()
-                        client.plan_flush()
                 else:
                     yield message
             client.read_on_if_below(self)
@@ -208,7 +221,6 @@ class Stream(Inbox):
             for message in self._in_hand:
                 message.ack()
             self._in_hand.clear()
-            self._client.plan_flush()
 
     def _leave(self) -> None:
         if self._closed:

@@ -56,6 +56,10 @@ class Host:
     def progressed(self) -> None:
         """Something was acknowledged, and `ClientSession.watched` is set."""
 
+    def consumed(self, message: ReceivedMessage) -> None:
+        """A reader has let go of a QoS 1 or 2 message: call `ClientSession.consumed`, where and when it suits."""
+        message.session().consumed(message)
+
     def may_write(self) -> bool:
         """Asked before bytes leave, where the session has a store: what it was told must be safe by then."""
         return True

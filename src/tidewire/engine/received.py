@@ -131,7 +131,11 @@ class Message:
         Acknowledgements leave in the order of arrival [MQTT-4.6.0-2], so one may wait for those before it.
         """
         if self._identifier:
-            self._session.consumed(self)
+            self._session.host.consumed(self)
+
+    def session(self) -> ClientSession:
+        """The session that it came to."""
+        return self._session
 
     def identifier(self) -> bytes:
         """The Packet Identifier as the engine names it (`engine.message.IDENTIFIERS`)."""
