@@ -37,8 +37,9 @@ check: .venv/made ## Hold the sources to style, types and layers
 	@$(BIN)/mypy
 	@TIDEWIRE_PURE=1 $(BIN)/lint-imports --no-logo
 
-bench: build ## Measure Tidewire beside the brokers that are installed here
+bench: build ## Measure Tidewire beside the brokers and, without ARGS, the clients that are installed here
 	@PYTHONPATH=build/compiled:. $(BIN)/python -P -m benchmarks $(ARGS)
+	@$(if $(ARGS),,PYTHONPATH=build/compiled:. $(BIN)/python -P -m benchmarks.clients)
 
 build: .venv/made ## Build the compiled form, if its sources changed
 	@$(BIN)/python tools/build.py

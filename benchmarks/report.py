@@ -40,7 +40,7 @@ def write_report(folder: Path, scenarios: Sequence[Scenario], brokers: Sequence[
     folder.mkdir(parents=True, exist_ok=True)
     about = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
@@ -186,7 +186,7 @@ def _draw(path: Path, scenarios: Sequence[Scenario], brokers: list[str], cells: 
 COLOURS: Final = ("#0b7285", "#adb5bd", "#f08c00", "#9c36b5", "#74b816")
 
 
-def _processor() -> str:
+def processor() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

@@ -1,6 +1,7 @@
-"""Write the table of figures in README.md from benchmarks/results/latest.json; `--check` only compares them.
+"""Write the figures in README.md and docs/speed.md from benchmarks/results; `--check` only compares them.
 
-`make bench` writes the results; this shows the rows that a newcomer asks for.
+`make bench` writes the results: latest.json of the brokers, of which this shows the rows that a newcomer asks for, and
+clients.md of the clients, which it shows whole.
 """
 
 import json
@@ -8,7 +9,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- figures: python tools/readme_table.py -->\n", "<!-- end of figures -->"
+PAGES = ("README.md", "docs/speed.md")
+END = "<!-- end of figures -->"
 
 RATES = (
     "pair-qos0-64",
@@ -33,8 +35,8 @@ OTHERS = (  # scenario, figure, what it is, how it is written
 BROKERS = ("tidewire", "mosquitto", "flashmq")
 
 
-def table() -> str:
-    """The table, as Markdown."""
+def broker_figures() -> str:
+    """The table of the brokers, as Markdown."""
     document = json.loads((ROOT / "benchmarks/results/latest.json").read_text())
     about = document["about"]
     results = {(row["scenario"], row["broker"]): row for row in document["results"]}
@@ -91,14 +93,29 @@ def shortfalls(results: dict[tuple[str, str], dict[str, dict[str, float]]]) -> l
     ]
 
 
+def client_figures() -> str:
+    """The tables of the clients, without their title."""
+    return (ROOT / "benchmarks/results/clients.md").read_text().partition("\n\n")[2]
+
+
+BLOCKS = {
+    "<!-- figures: python tools/readme_table.py -->\n": broker_figures,
+    "<!-- client figures: python tools/readme_table.py -->\n": client_figures,
+}
+
+
 def main() -> None:
-    path = ROOT / "README.md"
-    before, _, rest = path.read_text().partition(BEGIN)
-    fresh = before + BEGIN + table() + END + rest.partition(END)[2]
-    if "--check" not in sys.argv:
-        path.write_text(fresh)
-    elif fresh != path.read_text():
-        sys.exit("README.md does not show benchmarks/results/latest.json; run: python tools/readme_table.py")
+    for page in PAGES:
+        path = ROOT / page
+        text = fresh = path.read_text()
+        for begin, figures in BLOCKS.items():
+            before, found, rest = fresh.partition(begin)
+            if found:
+                fresh = before + begin + figures() + END + rest.partition(END)[2]
+        if "--check" not in sys.argv:
+            path.write_text(fresh)
+        elif fresh != text:
+            sys.exit(f"{page} does not show what benchmarks/results holds; run: python tools/readme_table.py")
 
 
 if __name__ == "__main__":
