@@ -7,6 +7,8 @@ import pytest
 
 from tidewire._form import form, stale
 
+pytest_plugins = ["pytester"]  # for the tests of our own plugin
+
 
 def pytest_report_header() -> str:
     return f"tidewire: {form()}"

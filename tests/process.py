@@ -113,12 +113,7 @@ class BrokerProcess:
         self, client_identifier: str = "", version: int = 4, address: Address | None = None, **fields: Any
     ) -> BareClient:
         """A connected client; `fields` are those of `wire.packets.Connect`."""
-        client = self.open(version, address)
-        client.send(Connect(client_identifier, version, **fields))
-        connack = client.receive()
-        assert isinstance(connack, Connack), connack
-        client.connack = connack
-        return client
+        return self.open(version, address).connect(client_identifier, **fields)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -187,6 +182,14 @@ class BareClient:
 
     def __exit__(self, *_: object) -> None:
         self.socket.close()
+
+    def connect(self, client_identifier: str = "", **fields: Any) -> Self:
+        """CONNECT and its answer, which is kept in `connack`; `fields` are those of `wire.packets.Connect`."""
+        self.send(Connect(client_identifier, self.version, **fields))
+        connack = self.receive()
+        assert isinstance(connack, Connack), connack
+        self.connack = connack
+        return self
 
     def send(self, *packets: Packet) -> None:
         self.send_bytes(b"".join(packet.encode(self.version) for packet in packets))

@@ -24,17 +24,36 @@ if TYPE_CHECKING:
     from tidewire.client.stream import Stream as Stream
     from tidewire.engine.client_session import Publication as Publication
     from tidewire.engine.received import Message as Message
+    from tidewire.server.config import AccessConfig as AccessConfig
+    from tidewire.server.config import Config as Config
+    from tidewire.server.config import ConfigError as ConfigError
+    from tidewire.server.embedded import Broker as Broker
+    from tidewire.server.hooks import ClientInfo as ClientInfo
+    from tidewire.server.hooks import ConnectRequest as ConnectRequest
+    from tidewire.server.hooks import Disconnection as Disconnection
+    from tidewire.server.hooks import Drop as Drop
+    from tidewire.server.hooks import PublishRequest as PublishRequest
+    from tidewire.server.hooks import Refuse as Refuse
+    from tidewire.server.hooks import SubscribeRequest as SubscribeRequest
     from tidewire.wire.codes import ReasonCode as ReasonCode
     from tidewire.wire.errors import InvalidTopic as InvalidTopic
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AccessConfig": "tidewire.server.config",
     "Authentication": "tidewire.client.options",
     "Backoff": "tidewire.client.options",
+    "Broker": "tidewire.server.embedded",
     "Client": "tidewire.client.client",
+    "ClientInfo": "tidewire.server.hooks",
+    "Config": "tidewire.server.config",
+    "ConfigError": "tidewire.server.config",
+    "ConnectRequest": "tidewire.server.hooks",
     "ConnectionFailed": "tidewire.client.errors",
     "ConnectionRefused": "tidewire.client.errors",
+    "Disconnection": "tidewire.server.hooks",
+    "Drop": "tidewire.server.hooks",
     "InvalidTopic": "tidewire.wire.errors",
     "Message": "tidewire.engine.received",
     "NotConnected": "tidewire.client.errors",
@@ -43,11 +62,14 @@ _HOMES = {
     "Publication": "tidewire.engine.client_session",
     "PublishError": "tidewire.client.errors",
     "PublishOptions": "tidewire.client.options",
+    "PublishRequest": "tidewire.server.hooks",
     "QueueFull": "tidewire.client.errors",
     "ReasonCode": "tidewire.wire.codes",
+    "Refuse": "tidewire.server.hooks",
     "SQLiteOutbox": "tidewire.client.outbox",
     "Stream": "tidewire.client.stream",
     "SubscribeError": "tidewire.client.errors",
+    "SubscribeRequest": "tidewire.server.hooks",
     "Subscription": "tidewire.client.options",
     "TidewireError": "tidewire.client.errors",
     "Will": "tidewire.client.options",

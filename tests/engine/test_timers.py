@@ -101,6 +101,22 @@ def test_what_lies_beyond_the_horizon_is_asked_on_the_way_and_let_go() -> None:
     assert alarm.asked == 1
 
 
+def test_the_next_look_is_the_first_time_at_which_somebody_is_asked() -> None:
+    timers = Timers(START)
+    assert timers.next_look() == float("inf")
+    alarms = [Alarm(timers) for _ in range(3)]
+    for alarm, after in zip(alarms, (2.1, 1.1, 3 * HORIZON_S), strict=True):
+        alarm.set(START + after, START)
+    looks = []
+    while (look := timers.next_look()) < float("inf"):
+        timers.advance(look - 0.01)
+        assert timers.next_look() == look
+        timers.advance(look)
+        looks.append(look - START)
+    assert looks[:2] == [1.25, 2.25]
+    assert [len(alarm.fired) for alarm in alarms] == [1, 1, 1]
+
+
 def test_everything_that_is_due_after_a_long_pause_is_asked_in_order_of_time() -> None:
     timers = Timers(START)
     alarms = [Alarm(timers) for _ in range(5)]

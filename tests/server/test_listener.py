@@ -67,6 +67,10 @@ class FakeProtocol:
         self.closed = False
         self.refused = ""
         self.connection = self
+        self.server = self
+
+    def clock(self) -> float:
+        return 0.0
 
     def data_received(self, data: bytes) -> None:
         self.received += data

@@ -35,12 +35,12 @@ class ClientProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
-        self.connection = self.server.broker.accept(transport, peer_name(transport), monotonic())
+        self.connection = self.server.broker.accept(transport, peer_name(transport), self.server.clock())
         self.server.gate.admit(self, transport)
 
     def data_received(self, data: bytes) -> None:
         server = self.server
-        only_messages = self.connection.receive(data, monotonic())
+        only_messages = self.connection.receive(data, server.clock())
         if only_messages and len(data) <= SMALL_READ_BYTES:
             server.broker.outgoing.flush()
         if not server.flush_planned:
@@ -50,13 +50,13 @@ class ClientProtocol(asyncio.Protocol):
         self.connection.block()
 
     def resume_writing(self) -> None:
-        self.connection.unblocked(monotonic())
+        self.connection.unblocked(self.server.clock())
         self.server.plan_flush()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.server.gate.leave(self)
         detail = "connection closed by the client" if error is None else str(error) or type(error).__name__
-        self.connection.lost(detail, monotonic())
+        self.connection.lost(detail, self.server.clock())
         self.server.plan_flush()
 
 
@@ -102,10 +102,12 @@ class Gate:
         self._room = float(accept_rate)
         self._filled_at = monotonic()
         self._waiting: deque[Waiting] = deque()
+        self._emptied: asyncio.Future[None] | None = None
 
     def admit(self, protocol: ClientProtocol, transport: asyncio.Transport) -> None:
         if len(self.connections) >= self._limit:
-            protocol.connection.close(ReasonCode.SERVER_BUSY, f"{self._limit} connections are open", monotonic())
+            now = protocol.server.clock()
+            protocol.connection.close(ReasonCode.SERVER_BUSY, f"{self._limit} connections are open", now)
             transport.abort()
             return
         self.connections.add(protocol)
@@ -119,6 +121,15 @@ class Gate:
 
     def leave(self, protocol: ClientProtocol) -> None:
         self.connections.discard(protocol)
+        if self._emptied is not None and not self.connections and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    async def empty(self, patience_s: float) -> bool:
+        """Wait until all connections have left. False: some have not in that time."""
+        if self.connections:
+            self._emptied = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._emptied], timeout=patience_s)
+        return not self.connections
 
     def _let_in(self) -> None:
         self._fill()

@@ -32,7 +32,7 @@ def set_up(level: str) -> None:
 
 
 class FloodFilter(logging.Filter):
-    """Lets through so many refusals and denials in a second, and then says how many more there were.
+    """Lets through so many refusals, denials and hooks that raise in a second, and then says how many more there were.
 
     What strangers can cause by the thousand must not fill the disk or slow the others down. Drops are another matter:
     they are told once a burst anyway, and each is a promise to somebody.
@@ -45,7 +45,7 @@ class FloodFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         kind = record.msg
-        if not kind.startswith(("refused", "denied")):
+        if not kind.startswith(("refused", "denied", "hook")):
             return True
         second = int(record.created)
         if second != self._second:
@@ -69,7 +69,7 @@ class LogEvents(Events):
                 quoted(session.client_identifier),
                 peer,
                 quoted(session.principal.user_name or "-"),
-                {3: "3.1", 4: "3.1.1"}.get(connection.version, "5.0"),
+                version_name(connection.version),
                 connection.keep_alive,
                 "yes" if resumed else "no",
             )
@@ -96,6 +96,11 @@ class LogEvents(Events):
 
     def fault(self, client_identifier: str, error: BaseException) -> None:
         logger.error("internal error client=%s", quoted(client_identifier), exc_info=error)
+
+
+def version_name(version: int) -> str:
+    """A protocol version as people write it."""
+    return {3: "3.1", 4: "3.1.1"}.get(version, "5.0")
 
 
 def quoted(text: str) -> str:

@@ -20,7 +20,8 @@ from tidewire import __version__
 from tidewire.access.rules import RuleAccess
 from tidewire.engine.broker import Broker
 from tidewire.engine.connection import Connection
-from tidewire.engine.ports import Principal
+from tidewire.engine.message import Message
+from tidewire.engine.ports import Events, Hooks, Principal
 from tidewire.engine.timers import BUCKETS_PER_SECOND
 from tidewire.server.config import Config, ConfigError, check_exposure, make_access, make_limits
 from tidewire.server.listener import ClientProtocol, Gate, tcp_socket
@@ -30,6 +31,9 @@ from tidewire.wire.packets import Connect
 
 STOP_GRACE_S: Final = 5.0
 """How long clients may take to read their last bytes when the broker stops."""
+
+ABORT_GRACE_S: Final = 1.0
+"""How long the loop may take to let go of connections that were cut."""
 
 RESERVED_FILES: Final = 64
 """Open files that are not connections: listeners, log, the loop's own."""
@@ -44,29 +48,46 @@ WAITING_PASSWORDS: Final = 1_000
 class Server:
     """One broker with its listeners, on the running event loop."""
 
-    def __init__(self, config: Config) -> None:
-        """Raises ConfigError for a configuration that cannot be used."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Callable[[], float] = monotonic,
+        protocol: Callable[[Server], ClientProtocol] = ClientProtocol,
+        events: Events | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
+        """Raises ConfigError for a configuration that cannot be used.
+
+        `clock` gives seconds, in place of `time.monotonic`; `protocol` makes what stands at each connection; without
+        `events` they go to the log.
+        """
         check_exposure(config)
         self.config = config
-        self.access = _Access(make_access(config), self.plan_flush)
+        self.clock = clock
+        self.access = _Access(make_access(config), self)
         self.broker = Broker(
-            monotonic(),
+            clock(),
             make_limits(config),
             self.access,
-            LogEvents(),
+            LogEvents() if events is None else events,
             f"tidewire version {__version__}",
             secrets.token_bytes(32),
+            hooks=hooks,
         )
-        self.gate = Gate(config.accept_rate, config.connections or _open_files() - RESERVED_FILES)
+        self.gate = Gate(config.accept_rate, config.connections or open_files() - RESERVED_FILES)
         self.flush_planned = False
         self.addresses: list[str] = []
         """Where it listens, once it does."""
+        self.port = 0
+        """The TCP port of all of them, if any has one."""
         self._loop = asyncio.get_running_loop()
+        self._make_protocol = protocol
+        self._next_tick: asyncio.TimerHandle | None = None
         self._listeners: list[asyncio.AbstractServer] = []
         self._unix_socket: str | None = None
         """The path that is ours to remove."""
         self._asked_to_stop = asyncio.Event()
-        self._stopping = asyncio.Event()
 
     async def start(self) -> None:
         """Open the listeners. Raises ConfigError for an address that cannot be had."""
@@ -80,7 +101,7 @@ class Server:
                     continue  # a machine without IPv6
                 await self.stop()
                 raise ConfigError(_cannot_listen(address, port, error)) from None
-            port = listener.getsockname()[1]  # all families on one port, also when it was 0
+            port = self.port = listener.getsockname()[1]  # all families on one port, also when it was 0
             server = await self._loop.create_server(self._protocol, sock=listener, backlog=config.backlog)
             self._listeners.append(server)
             self.addresses.append(f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
@@ -96,25 +117,26 @@ class Server:
             self.addresses.append(config.unix_socket)
         if not self.addresses:
             raise ConfigError("there is no address to listen on; name one: --bind 127.0.0.1")
-        self._loop.set_exception_handler(_log_fault)
-        self._tick()
+        self._keep_ticking()
 
-    async def stop(self) -> None:
-        """Close the doors, say good-bye, let the last bytes go out."""
+    async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """Close the doors, say good-bye, let the last bytes go out; then cut who has not read them."""
         for listener in self._listeners:
             listener.close()
         if self._unix_socket is not None:
             with suppress(OSError):
                 os.unlink(self._unix_socket)
-        self.broker.shut_down(monotonic())
+        self.broker.shut_down(self.clock())
         for protocol in list(self.gate.connections):  # those that are not clients yet
-            protocol.connection.close(ReasonCode.SERVER_SHUTTING_DOWN, "the server shuts down", monotonic())
+            protocol.connection.close(ReasonCode.SERVER_SHUTTING_DOWN, "the server shuts down", self.clock())
         self.flush()
         self.access.close()
-        deadline = monotonic() + STOP_GRACE_S
-        while self.gate.connections and monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        self._stopping.set()
+        if not await self.gate.empty(grace_s):
+            for protocol in list(self.gate.connections):
+                protocol.connection.transport.abort()
+            await self.gate.empty(ABORT_GRACE_S)
+        if self._next_tick is not None:
+            self._next_tick.cancel()
 
     def heed_signals(self) -> None:
         """Stop on SIGTERM or SIGINT; a second one ends the process at once."""
@@ -131,7 +153,8 @@ class Server:
                 signal.signal(number, lambda *_: self._loop.call_soon_threadsafe(ask_to_stop))
 
     async def serve(self) -> None:
-        """Serve until a signal asks to stop."""
+        """Serve until a signal asks to stop; the process is the broker's alone."""
+        self._loop.set_exception_handler(_log_fault)
         gc.collect()
         gc.freeze()  # what lives now lives for good: the collector need not look at it again
         gc.set_threshold(50_000, 20, 100)
@@ -157,28 +180,32 @@ class Server:
 
     def flush(self) -> None:
         self.flush_planned = False
-        if self.broker.flush(monotonic()):
+        if self.broker.flush(self.clock()):
             self.flush_planned = True
             self._loop.call_soon(self.flush)
 
-    def _protocol(self) -> ClientProtocol:
-        return ClientProtocol(self)
+    def publish(self, message: Message) -> None:
+        """Publish a message of the broker's own. Raises ProtocolViolation for what is not a topic name."""
+        self.broker.publish(message, self.broker.route(message.topic), self.clock())
+        self.plan_flush(True)
 
-    def _tick(self) -> None:
-        if not self._stopping.is_set():
-            now = monotonic()
-            # The next tick falls on the edge of a bucket, so that nothing waits longer than a bucket lasts.
-            self._loop.call_later((1.0 - now * BUCKETS_PER_SECOND % 1.0) / BUCKETS_PER_SECOND, self._tick)
-            self.broker.tick(now)
-            self.plan_flush()
+    def _protocol(self) -> ClientProtocol:
+        return self._make_protocol(self)
+
+    def _keep_ticking(self) -> None:
+        # The next tick falls on the edge of a bucket, so that nothing waits longer than a bucket lasts.
+        until_edge = (1.0 - self.clock() * BUCKETS_PER_SECOND % 1.0) / BUCKETS_PER_SECOND
+        self._next_tick = self._loop.call_later(until_edge, self._keep_ticking)
+        self.broker.tick(self.clock())
+        self.plan_flush()
 
 
 class _Access(RuleAccess):
     """The rules, with passwords verified in a thread of their own."""
 
-    def __init__(self, rules: RuleAccess, plan_flush: Callable[[], None]) -> None:
+    def __init__(self, rules: RuleAccess, server: Server) -> None:
         super().__init__(rules.rules, rules.passwords, rules.anonymous, rules.denied_code == ReasonCode.NOT_AUTHORIZED)
-        self._plan_flush = plan_flush
+        self._server = server
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(PASSWORD_CHECKS, "password")
         self._waiting = 0
@@ -201,8 +228,8 @@ class _Access(RuleAccess):
     def _answer(self, connection: Connection, verified: asyncio.Future[tuple[int, Principal | None]]) -> None:
         self._waiting -= 1
         if not verified.cancelled():
-            connection.authenticated(*verified.result(), monotonic())
-            self._plan_flush()
+            connection.authenticated(*verified.result(), self._server.clock())
+            self._server.plan_flush()
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
@@ -237,8 +264,8 @@ def _remove_dead_socket(path: str) -> None:
     raise OSError(errno.EADDRINUSE, "another program listens there")
 
 
-def _open_files() -> int:
-    """The limit of open files, raised as far as it may be."""
+def open_files(raised: bool = True) -> int:
+    """The limit of open files, raised as far as it may be, or as it is."""
     try:
         import resource  # noqa: PLC0415 (Windows has none)
     except ImportError:
@@ -246,7 +273,9 @@ def _open_files() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         hard = 1_048_576
-    if soft < hard:
+    if soft == resource.RLIM_INFINITY:
+        return hard
+    if raised and soft < hard:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
