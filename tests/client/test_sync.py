@@ -104,13 +104,16 @@ def test_a_refused_filter_is_an_error_of_its_own(url: str) -> None:
 
 def test_what_was_not_dealt_with_comes_again_after_an_error(url: str) -> None:
     options = {"client_id": "careful", "session_expiry": 60}
-    with pytest.raises(ZeroDivisionError), Client(url, clean_start=True, **options) as client:
-        with client.subscribe("work", qos=1) as stream:
-            for number in range(3):
-                client.publish("work", str(number), qos=1)
-            assert stream.get(PATIENCE_S).text() == "0"
-            assert stream.get(PATIENCE_S).text() == "1"
-            raise ZeroDivisionError
+    with (
+        pytest.raises(ZeroDivisionError),
+        Client(url, clean_start=True, **options) as client,
+        client.subscribe("work", qos=1) as stream,
+    ):
+        for number in range(3):
+            client.publish("work", str(number), qos=1)
+        assert stream.get(PATIENCE_S).text() == "0"
+        assert stream.get(PATIENCE_S).text() == "1"
+        raise ZeroDivisionError
     with Client(url, **options) as client, client.subscribe("work", qos=1) as stream:
         assert [stream.get(PATIENCE_S).text() for _ in range(2)] == ["1", "2"]
 

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.engine.harness import NO_LIMIT, FakeTransport, Peer, World, integers
-from tidewire.engine.delivery import Delivery
+from tidewire.engine.delivery import RELEASED, Delivery
 from tidewire.engine.ledger import EXPIRED
 from tidewire.engine.limits import Limits
 from tidewire.engine.link import Link, Outgoing
 from tidewire.engine.message import IDENTIFIERS, Message
-from tidewire.engine.ports import Events
+from tidewire.engine.ports import Events, Store
 from tidewire.engine.statistics import Statistics
 from tidewire.wire.codes import PUBACK, PUBCOMP, PUBREC, PUBREL, ReasonCode
 from tidewire.wire.framing import Decoder
@@ -578,3 +578,133 @@ def test_a_delivery_of_its_own_needs_nobody_to_be_told() -> None:
     delivery.pubrec(IDENTIFIERS[1], 0, NOW)
     assert not delivery.release(IDENTIFIERS[1])
     assert delivery.waiting_messages() == 0
+
+
+# -- a peer that has lost the session
+
+
+class Log(Store):
+    """What a store was told, in order: what happened, and the packet identifier or payload."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, int | bytes]] = []
+
+    def kept(self, delivery: Delivery, message: Message) -> None:
+        self.told.append(("kept", message.payload))
+
+    def sent(self, delivery: Delivery, identifier: bytes, message: Message) -> None:
+        self.told.append(("sent", number_of(identifier)))
+
+    def released(self, delivery: Delivery, identifier: bytes) -> None:
+        self.told.append(("released", number_of(identifier)))
+
+    def settled(self, delivery: Delivery, identifier: bytes, message: Message) -> None:
+        self.told.append(("settled", number_of(identifier)))
+
+    def received(self, delivery: Delivery, identifier: bytes) -> None:
+        self.told.append(("received", number_of(identifier)))
+
+    def forgotten(self, delivery: Delivery, identifier: bytes) -> None:
+        self.told.append(("forgotten", number_of(identifier)))
+
+
+def number_of(identifier: bytes) -> int:
+    return int.from_bytes(identifier, "big")
+
+
+class Sender:
+    """A delivery of its own, over links that the test makes."""
+
+    def __init__(self, store: Store | None = None) -> None:
+        self.delivery = Delivery(Limits())
+        self.delivery.store = store
+        self.outgoing = Outgoing(Statistics(NOW), Events())
+
+    def connect(self, window: int = 10) -> None:
+        self.transport = FakeTransport()
+        link = Link(self.transport, self.outgoing)
+        link.version = 4
+        link.refresh_passthrough()
+        self.delivery.resume(link, window, NOW)
+
+    def take(self) -> list[Packet]:
+        self.outgoing.flush()
+        written, self.transport.written = self.transport.written, []
+        return Decoder(4, NO_LIMIT).feed(b"".join(written))
+
+
+@pytest.mark.parametrize("has_store", [False, True])
+def test_a_peer_that_has_lost_the_session_gets_all_it_has_not_taken_as_new_and_in_order(has_store: bool) -> None:
+    store = Log()
+    sender = Sender(store if has_store else None)
+    delivery = sender.delivery
+    sender.connect()
+    for qos, payload in ((2, b"a"), (1, b"b"), (2, b"c"), (1, b"d")):
+        delivery.send(Message(b"t", payload, qos, False), NOW)
+    delivery.pubrec(IDENTIFIERS[3], 0, NOW)
+    delivery.receive(IDENTIFIERS[77])
+    sender.take()
+    delivery.pause()
+    delivery.send(Message(b"t", b"e", 1, False), NOW)
+    store.told.clear()
+    delivery.start_over()
+    assert store.told == ([("forgotten", 77), ("settled", 3)] if has_store else [])
+    assert delivery.received is None
+    sender.connect(window=2)
+    taken = sender.take()
+    delivery.acknowledge(IDENTIFIERS[2], 0, NOW)
+    delivery.pubrec(IDENTIFIERS[1], 0, NOW)
+    delivery.complete(IDENTIFIERS[1], NOW)
+    taken += [packet for packet in sender.take() if isinstance(packet, Publish)]
+    assert taken == [
+        Publish(b"t", payload, qos, packet_identifier=number)
+        for number, (qos, payload) in {1: (2, b"a"), 2: (1, b"b"), 4: (1, b"d"), 5: (1, b"e")}.items()
+    ]
+    assert delivery.receive(IDENTIFIERS[77])
+
+
+def test_what_was_sent_as_new_is_sent_again_as_a_repetition_on_the_next_connection() -> None:
+    sender = Sender()
+    sender.connect()
+    sender.delivery.send(Message(b"t", b"a", 1, False), NOW)
+    for lost, dup in ((True, False), (False, True), (True, False)):
+        sender.delivery.pause()
+        if lost:
+            sender.delivery.start_over()
+        sender.connect()
+        assert [packet.dup for packet in sender.take() if isinstance(packet, Publish)] == [dup]
+
+
+def test_starting_over_with_nothing_is_nothing() -> None:
+    sender = Sender(Log())
+    sender.delivery.start_over()
+    sender.connect()
+    assert sender.take() == []
+    assert not sender.delivery.inflight
+
+
+def test_when_all_in_flight_was_released_starting_over_leaves_nothing() -> None:
+    sender = Sender()
+    sender.connect()
+    sender.delivery.send(Message(b"t", b"a", 2, False), NOW)
+    sender.delivery.pubrec(IDENTIFIERS[1], 0, NOW)
+    assert sender.delivery.inflight == {IDENTIFIERS[1]: RELEASED}
+    sender.take()
+    sender.delivery.pause()
+    sender.delivery.start_over()
+    sender.connect()
+    assert sender.take() == []
+    assert sender.delivery.waiting_messages() == 0
+
+
+def test_the_highest_packet_identifier_may_be_lower_so_that_others_have_theirs() -> None:
+    sender = Sender()
+    sender.delivery.identifier_maximum = 3
+    sender.connect()
+    for _ in range(2):
+        sender.delivery.send(Message(b"t", b"a", 1, False), NOW)
+    sender.delivery.acknowledge(IDENTIFIERS[1], 0, NOW)
+    for _ in range(2):
+        sender.delivery.send(Message(b"t", b"a", 1, False), NOW)
+    assert [packet.packet_identifier for packet in sender.take() if isinstance(packet, Publish)] == [1, 2, 3, 1]

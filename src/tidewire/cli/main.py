@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import platform
 import sys
-from typing import Any
+from importlib import import_module
+from typing import Any, Final
 
 import click
 
 from tidewire import __version__
 from tidewire._form import form
-from tidewire.cli.passwd import passwd
-from tidewire.cli.serve import serve
+from tidewire.cli import exits
+
+COMMANDS: Final = (
+    "bench",
+    "completion",
+    "passwd",
+    "pub",
+    "record",
+    "replay",
+    "rr",
+    "serve",
+    "sub",
+)
+"""Each is `tidewire.cli.NAME.NAME`, and is loaded when it is asked for: none waits for what another one needs."""
 
 
 def version_line() -> str:
@@ -27,7 +40,16 @@ def _print_version(context: click.Context, parameter: click.Parameter, value: bo
 
 
 class _Command(click.Group):
-    """A group whose mistakes are told in one line."""
+    """A group whose commands are loaded when they are asked for, and whose mistakes are told in one line."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"tidewire.cli.{name}"), name)
+        return command
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -38,7 +60,13 @@ class _Command(click.Group):
             click.echo(f"tidewire: {error.format_message()}", err=True)
         except click.Abort:
             click.echo("tidewire: aborted", err=True)
-        sys.exit(2)
+        except Exception as error:
+            status = exits.status_of(error)
+            if status is None:
+                raise
+            exits.tell(str(error))
+            sys.exit(status)
+        sys.exit(exits.Exit.USAGE)
 
 
 @click.group(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -47,7 +75,3 @@ class _Command(click.Group):
 )
 def main() -> None:
     """MQTT for Python, whole: a broker for MQTT 3.1, 3.1.1 and 5.0."""
-
-
-main.add_command(serve)
-main.add_command(passwd)

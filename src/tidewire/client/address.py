@@ -42,7 +42,10 @@ def parse_url(url: str) -> Address:
     """Read a URL. Raises ValueError with what is wrong; a bare host name or host:port counts as mqtt://."""
     if "://" not in url:
         url = f"mqtt://{url}"
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ValueError(f"{url!r} is not a URL: {error}") from None
     scheme = _ALIASES.get(parts.scheme, parts.scheme)
     if scheme == "unix":
         path = unquote(parts.netloc.rpartition("@")[2] + parts.path)
@@ -56,7 +59,9 @@ def parse_url(url: str) -> Address:
     try:
         port = parts.port if parts.port is not None else DEFAULT_PORTS[scheme]
     except ValueError:
-        raise ValueError(f"{url!r}: the port must be a number from 1 to 65535") from None
+        port = 0
+    if port == 0:
+        raise ValueError(f"{url!r}: the port must be a number from 1 to 65535")
     path = parts.path + (f"?{parts.query}" if parts.query else "") if scheme in ("ws", "wss") else ""
     if scheme in ("ws", "wss") and not parts.path:
         path = "/mqtt" + path

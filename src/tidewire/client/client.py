@@ -39,14 +39,14 @@ from tidewire.client.settings import (
     Settings,
 )
 from tidewire.client.stream import Stream
+from tidewire.client.subscriptions import Subscriptions
 from tidewire.engine.client_session import PENDING, Publication
 from tidewire.engine.received import Message
 from tidewire.engine.reception import Interest
 from tidewire.wire import properties as p
 from tidewire.wire.codes import V5, ReasonCode
 from tidewire.wire.errors import ProtocolViolation
-from tidewire.wire.packets import Connack, Suback, Subscribe, Unsuback, Unsubscribe
-from tidewire.wire.topics import check_topic_filter
+from tidewire.wire.packets import Connack
 
 _SUCCESS: Final = ReasonCode.SUCCESS
 _HandlerT = TypeVar("_HandlerT", bound=Handler)
@@ -160,32 +160,31 @@ class Client:
         )
         self._life = life = Lifecycle(self._settings)
         self._session = life.session
-        life.subacked = self._subacked
+        self._subscriptions = Subscriptions(life)
         life.connected_again = self._connected_again
         life.ended = self._ended
         self._streams: list[Stream] = []
         self._stream_dropped = 0
-        self._asked: dict[int, Interest] = {}
-        self._answers: dict[Interest, list[asyncio.Future[int]]] = {}
-        self._unsent: list[Publication] = []
         self._handlers: list[tuple[Stream, Callable[[Message], Coroutine[Any, Any, Any]]]] = []
+        self._serving: list[asyncio.Task[None]] = []
         self._replies: _Replies | None = None
 
     # -- the connection
 
     async def __aenter__(self) -> Self:
         await self.connect()
+        self._life.own()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         life = self._life
-        failure = life.failure
         try:
-            if kind is None and failure is None:
-                for stream, _ in self._handlers:
-                    await stream.close()
+            if kind is None and life.failure is None:
+                for serving in self._serving:  # what they have not dealt with is not acknowledged
+                    serving.cancel()
+                await asyncio.gather(*self._serving, return_exceptions=True)
                 await self.drain(self._settings.drain_timeout)
         except (TimeoutError, NotConnected):
             pass  # what is not acknowledged stays in the session and in the outbox
@@ -195,21 +194,32 @@ class Client:
             raise life.failure
 
     async def connect(self) -> None:
-        """Connect. Raises ConnectionFailed, or ConnectionRefused if the server says no; once connected, the client
-        comes back by itself."""
+        """Connect, and subscribe for the handlers; from then on the client comes back by itself.
+
+        Raises ConnectionFailed, ConnectionRefused if the server says no, SubscribeError if it says so to a handler.
+        """
         await self._life.connect()
-        for stream, handler in self._handlers:
-            self._life.start(_serve(stream, handler))
+        try:
+            await asyncio.gather(*(stream.open() for stream, _ in self._handlers))
+        except BaseException:
+            await self.disconnect()
+            raise
+        self._serving = [self._life.start(_serve(stream, handler)) for stream, handler in self._handlers]
 
     async def disconnect(self, reason_code: int = 0, *, session_expiry: int | None = None) -> None:
         """End the connection (3.14) and the client's life; 0x04 asks the server to publish the will all the same.
 
         `session_expiry` (s) changes how long the server keeps the session. Whoever still waits gets NotConnected.
         """
+        if session_expiry is not None and self._settings.level != V5:
+            raise ValueError("session_expiry can change with MQTT 5.0 only")
         await self._life.disconnect(reason_code, session_expiry)
-        for stream in list(self._streams):
-            stream.fail(NotConnected("the client was closed"))
-        self._asked.clear()
+        if not self._settings.session_expiry:  # the next connection begins another session
+            reception = self._session.reception
+            reception.parked.clear()
+            for interest in list(reception.interests.values()):
+                if not interest.inboxes:
+                    reception.forget(interest)
 
     @property
     def connected(self) -> bool:
@@ -254,17 +264,14 @@ class Client:
 
     async def run(self) -> None:
         """Serve the handlers until cancelled. Raises what failed: a handler's own exception, or a permanent refusal."""
-        while True:
-            self._life.check_open()
-            await self._life.wait()
+        await self._life.wait_for_end()
 
     async def drain(self, timeout: float | None = None) -> None:
         """Wait until everything published is acknowledged and written. Raises TimeoutError after so many seconds."""
         life = self._life
         async with asyncio.timeout(timeout):
-            while not self._session.is_idle() or self._unsent:
+            while not self._session.is_idle() or life.unsent:
                 life.check_open()
-                life.read_on()
                 await life.wait()
             await life.catch_up()
 
@@ -304,7 +311,6 @@ class Client:
             publication = self._publish(topic, payload, qos, retain, options)
             if publication is not None:
                 break
-            self._life.read_on()
             await life.wait()  # the queue is full
             life.check_open()
         if not life.connected and self._settings.offline == "queue":
@@ -355,9 +361,9 @@ class Client:
             publication = session.unsent(topic, payload, qos, retain, properties, expires_at)
             connection = session.connection
             if connection is None:
-                if len(self._unsent) >= self._settings.queue_messages:
+                if len(self._life.unsent) >= self._settings.queue_messages:
                     return None
-                self._unsent.append(publication)
+                self._life.unsent.append(publication)
             elif connection.outbox_bytes > session.limits.outbox_bytes:
                 return None
             else:
@@ -418,14 +424,18 @@ class Client:
         return Stream(self, requests, maximum, overflow, manual_ack, keep)
 
     async def unsubscribe(self, *topic_filters: str) -> None:
-        """End subscriptions (3.10), those that an earlier life of the session has left behind as well."""
-        encoded = [topic_filter.encode() for topic_filter in topic_filters]
-        for topic_filter in encoded:
-            check_topic_filter(topic_filter)
+        """End subscriptions (3.10), those that an earlier life of the session has left behind as well.
+
+        An open stream goes on with its other filters; one that has none left ends once it is read.
+        """
+        reception = self._session.reception
+        requests = [Subscription(topic_filter).request(self._settings.level) for topic_filter in topic_filters]
         interests = [
-            self._session.reception.interests.get(request.topic_filter) or self._session.reception.interest(request)
-            for request in [Subscription(topic_filter).request(self._settings.level) for topic_filter in topic_filters]
+            reception.interests.get(request.topic_filter) or reception.interest(request) for request in requests
         ]
+        for stream in list(self._streams):
+            for interest in interests:
+                stream.withdraw(interest)
         await self.unsubscribe_interests(interests)
 
     def on(self, pattern: str, *, qos: int = 0, **options: Any) -> Callable[[_HandlerT], _HandlerT]:
@@ -490,8 +500,7 @@ class Client:
 
     async def subscribe_stream(self, stream: Stream) -> None:
         """Attach a stream and SUBSCRIBE; returns when the server has answered, if need be on a later connection."""
-        life = self._life
-        life.check_open()
+        self._life.check_open()
         reception = self._session.reception
         self._streams.append(stream)
         answers: list[asyncio.Future[int]] = []
@@ -499,13 +508,7 @@ class Client:
             interest = reception.interest(request)
             stream.interests.append(interest)
             reception.attach(interest, stream)
-            answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            answers.append(answer)
-            self._answers.setdefault(interest, []).append(answer)
-            if life.connected:
-                self._send_subscribe(interest)
-        life.read_on()
-        life.plan_flush()
+            answers.append(self._subscriptions.subscribe(interest))
         stream.granted = list(await asyncio.gather(*answers))
         refused = {
             request.topic_filter.decode(): code
@@ -517,20 +520,16 @@ class Client:
 
     async def unsubscribe_interests(self, interests: list[Interest]) -> None:
         """Tell the server of those that nobody wants any more."""
-        life = self._life
-        answers: list[asyncio.Future[int]] = []
-        for interest in interests:
-            if interest.inboxes or interest.leaving:
-                continue
-            interest.leaving = True
-            if life.connected:
-                answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-                answers.append(answer)
-                self._answers.setdefault(interest, []).append(answer)
-                self._send_unsubscribe(interest)
-        life.read_on()
-        life.plan_flush()
-        await asyncio.gather(*answers)
+        unread = [interest for interest in dict.fromkeys(interests) if not interest.inboxes and not interest.leaving]
+        await asyncio.gather(*[self._subscriptions.unsubscribe(interest) for interest in unread])
+
+    def abandon_interests(self, interests: list[Interest]) -> None:
+        """The same for those of a stream that never opened, without waiting; a lasting session keeps them."""
+        if not self._settings.session_expiry and self._life.connected:
+            known = self._session.reception.interests.values()  # without those that were refused
+            for interest in dict.fromkeys(interests):
+                if not interest.inboxes and not interest.leaving and interest in known:
+                    self._subscriptions.unsubscribe(interest)
 
     def detach(self, stream: Stream, undone: list[Message]) -> None:
         """A stream is over; what its reader has not dealt with waits for the next one."""
@@ -542,6 +541,18 @@ class Client:
             self._streams.remove(stream)
             self._stream_dropped += stream.dropped
         self.read_on()
+
+    def detach_interest(self, stream: Stream, interest: Interest) -> None:
+        """A stream goes on without one of its filters."""
+        self._session.reception.detach(interest, stream)
+
+    def new_future(self) -> asyncio.Future[None]:
+        """What a stream's reader waits for."""
+        return self._life.new_future()
+
+    def is_outside(self, waiters: list[asyncio.Future[None]]) -> bool:
+        """Whether somebody of these is not a task of the client's own."""
+        return any(self._life.is_outside(waiter) for waiter in waiters)
 
     def read_on(self) -> None:
         """A stream has room again."""
@@ -555,75 +566,16 @@ class Client:
 
     # -- what the life cycle calls
 
-    def _connected_again(self, session_present: bool) -> None:
-        """CONNACK came: subscribe to what the server does not know, send what could not be sent."""
-        self._asked.clear()
-        reception = self._session.reception
-        for interest in list(reception.interests.values()):
-            if interest.leaving:
-                self._send_unsubscribe(interest)
-            elif not session_present:
-                interest.newest = list(interest.inboxes)
-                self._send_subscribe(interest)
-            elif interest in self._answers:
-                self._send_subscribe(interest)
-        unsent, self._unsent = self._unsent, []
+    def _connected_again(self) -> None:
+        """CONNACK came: send what could not be sent."""
+        unsent, self._life.unsent = self._life.unsent, []
         for publication in unsent:
             self._send_unacknowledged(publication)
-
-    def _send_subscribe(self, interest: Interest) -> None:
-        connection = self._session.connection
-        assert connection is not None
-        number = self._session.new_subscribe_identifier()
-        self._asked[number] = interest
-        packet = Subscribe(number, [interest.request])
-        if self._identifiers_available():
-            packet.properties.subscription_identifiers = [interest.identifier]
-        connection.put(packet.encode(self._settings.level))
-
-    def _send_unsubscribe(self, interest: Interest) -> None:
-        connection = self._session.connection
-        assert connection is not None
-        number = self._session.new_subscribe_identifier()
-        self._asked[number] = interest
-        connection.put(Unsubscribe(number, [interest.request.topic_filter]).encode(self._settings.level))
-
-    def _identifiers_available(self) -> bool:
-        connack = self._life.connack
-        return (
-            self._settings.level == V5
-            and connack is not None
-            and connack.properties.flag(p.SUBSCRIPTION_IDENTIFIER_AVAILABLE, True)
-        )
-
-    def _subacked(self, packet: Suback | Unsuback) -> None:
-        interest = self._asked.pop(packet.packet_identifier, None)
-        if interest is None:
-            return
-        code = packet.reason_codes[0] if packet.reason_codes else 0
-        if isinstance(packet, Unsuback):
-            if interest.leaving:
-                self._session.reception.forget(interest)
-        elif code >= 0x80:
-            error = SubscribeError({interest.request.topic_filter.decode(): code})
-            for inbox in list(interest.inboxes):
-                if isinstance(inbox, Stream):
-                    inbox.fail(error)
-            self._session.reception.forget(interest)
-        for answer in self._answers.pop(interest, []):
-            if not answer.done():
-                answer.set_result(code)
 
     def _ended(self, error: BaseException) -> bool:
         told = False
         for stream in list(self._streams):
             told = stream.fail(error) or told
-        for answers in self._answers.values():
-            for answer in answers:
-                if not answer.done():
-                    answer.set_exception(error)
-                    told = True
-        self._answers.clear()
         return told
 
     def _add_handler(
@@ -636,13 +588,20 @@ class Client:
         stream = self.subscribe(topic_filter, qos=qos, **options)
         self._handlers.append((stream, handler))
         if not self._life.closed:
-            self._life.start(_serve(stream, handler))
+            self._serving.append(self._life.start(_open_and_serve(stream, handler)))
+
+
+async def _open_and_serve(stream: Stream, handler: Callable[[Message], Coroutine[Any, Any, None]]) -> None:
+    await stream.open()
+    await _serve(stream, handler)
 
 
 async def _serve(stream: Stream, handler: Callable[[Message], Coroutine[Any, Any, None]]) -> None:
-    async with stream:
+    try:
         async for message in stream:
             await handler(message)
+    finally:
+        stream.leave()
 
 
 class _Replies:
@@ -687,14 +646,19 @@ class _Replies:
                     waiting = self._waiting.get(message.correlation_data or b"")
                     if waiting is not None and not waiting.done():
                         waiting.set_result(message)
+            self._end(NotConnected("the client was closed before the answer came"), ready)
         except Exception as error:
-            self.closed = True
-            if ready.done():
-                for waiting in self._waiting.values():
-                    if not waiting.done():
-                        waiting.set_exception(error)
-            else:
-                ready.set_exception(error)
+            self._end(error, ready)
+        except asyncio.CancelledError:
+            self._end(NotConnected("the client was closed before the answer came"), ready)
+            raise
+
+    def _end(self, error: Exception, ready: asyncio.Future[None]) -> None:
+        self.closed = True
+        futures: list[asyncio.Future[Any]] = [*self._waiting.values(), ready]
+        for future in futures:
+            if not future.done():
+                future.set_exception(error)
 
 
 __all__ = ["PENDING", "Client", "Statistics"]

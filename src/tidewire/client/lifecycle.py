@@ -15,10 +15,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
+from contextvars import ContextVar
 from inspect import isawaitable
 from threading import get_ident
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tidewire.client.errors import (
     ConnectionFailed,
@@ -41,17 +42,23 @@ from tidewire.engine.ports import Events
 from tidewire.engine.received import Message
 from tidewire.engine.statistics import Statistics
 from tidewire.wire import properties as p
-from tidewire.wire.codes import V5, ReasonCode
-from tidewire.wire.errors import ProtocolViolation
+from tidewire.wire.codes import V5, V31, ReasonCode
+from tidewire.wire.errors import ProtocolError, ProtocolViolation
 from tidewire.wire.packets import Auth, Connack, Disconnect, Packet, Suback, Unsuback
 
+if TYPE_CHECKING:
+    from tidewire.client.subscriptions import Subscriptions
+
 logger = logging.getLogger("tidewire.client")
+
+_INSIDE: ContextVar[bool] = ContextVar("tidewire: a task of the client itself", default=False)
+"""Whether this is a handler, or a task that one has started: an error that only these hear is still unheard."""
 
 STABLE_S: Final = 10.0
 """A connection that lasted so long was a good one: the next back-off starts anew."""
 
 CLOSE_PATIENCE_S: Final = 2.0
-"""How long the last bytes may take to leave when the client closes."""
+"""How long the last bytes may take to leave, and the server to close, when the client has said good-bye."""
 
 
 class Protocol(asyncio.Protocol):
@@ -60,10 +67,12 @@ class Protocol(asyncio.Protocol):
     def __init__(self, lifecycle: Lifecycle) -> None:
         self.lifecycle = lifecycle
         self.connection: ClientConnection | None = None
-        self.closed = asyncio.get_running_loop().create_future()
+        self.transport: asyncio.Transport
+        self.closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.connection = self.lifecycle.new_connection(prepare(transport))
+        self.transport = prepare(transport)
+        self.connection = self.lifecycle.new_connection(self.transport)
 
     def data_received(self, data: bytes) -> None:
         assert self.connection is not None
@@ -79,8 +88,7 @@ class Protocol(asyncio.Protocol):
             self.lifecycle.wrote()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self.closed.done():
-            self.closed.set_result(None)
+        self.closed.set()
         if self.connection is not None:
             detail = "the server closed the connection" if error is None else str(error) or type(error).__name__
             self.lifecycle.lost(self.connection, ConnectionFailed(f"the connection was lost: {detail}"))
@@ -93,6 +101,8 @@ class Lifecycle(Host):
         super().__init__()
         self.settings = settings
         self.session = ClientSession(settings.limits(), self)
+        self.unsent: list[Publication] = []
+        """QoS 0 messages that wait for a connection."""
         self.client_id = settings.client_id
         self.outgoing = Outgoing(Statistics(monotonic()), _Faults())
         self.connack: Connack | None = None
@@ -101,21 +111,27 @@ class Lifecycle(Host):
         """Why it has ended for good."""
         self.closed = True
         self.flush_planned = False
-        self.subacked: Callable[[Suback | Unsuback], None] = lambda packet: None
-        self.connected_again: Callable[[bool], None] = lambda session_present: None
-        """Told whether the session was there."""
+        self.subscriptions: Subscriptions
+        """Puts itself here."""
+        self.connected_again: Callable[[], None] = lambda: None
         self.ended: Callable[[BaseException], bool] = lambda error: False
         """Told of the failure; True: somebody has heard it."""
         self._connection: ClientConnection | None = None
         self._protocol: Protocol | None = None
+        self._clean_start = True
+        """What the last CONNECT asked for."""
         self._answer: asyncio.Future[Connack] | None = None
         self._reauthentication: asyncio.Future[None] | None = None
         self._connected = asyncio.Event()
         self._loss: asyncio.Future[ConnectionFailed | ConnectionRefused] | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ticker: asyncio.TimerHandle | None = None
         self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting_for_end: set[asyncio.Future[None]] = set()
+        self._inside: set[asyncio.Future[Any]] = set()
+        """What tasks of our own wait for."""
         self._owner: asyncio.Task[Any] | None = None
         self._cancelled_owner = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -134,61 +150,87 @@ class Lifecycle(Host):
             raise RuntimeError("the client is connected already")
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
-        self._owner = asyncio.current_task()
+        self._owner = None
         self.failure = None
         self._success: asyncio.Future[ReasonCode] = self._loop.create_future()
         self._success.set_result(ReasonCode.SUCCESS)
         self._open_outbox()
         self.closed = False
-        attempt = 0
-        while True:
-            try:
-                await self._connect_once(self.connects == 0)
-                break
-            except (ConnectionFailed, ConnectionRefused) as error:
-                permanent = isinstance(error, ConnectionRefused) and error.permanent
-                backoff = self.settings.reconnect
-                if permanent or not self.settings.retry_first_connect or backoff is None:
-                    self._close_outbox()
-                    self.closed = True
-                    raise
-                await self._pause(backoff, attempt, error)
-                attempt += 1
-            except BaseException:
-                self._close_outbox()
-                self.closed = True
-                raise
+        self._opening = asyncio.create_task(self._open(), name="tidewire: connect")
+        try:
+            await asyncio.wait([self._opening])
+            if self.failure is not None:  # `on_state` has raised
+                raise self.failure
+            if self.closed:
+                raise NotConnected("the client was closed while it connected")
+            self._opening.result()
+        except BaseException:
+            self.closed = True
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+            self._abandon()
+            self._close_outbox()
+            raise
+        finally:
+            self._opening = None
         self._supervisor = asyncio.create_task(self._supervise(), name="tidewire: stay connected")
+
+    def own(self) -> None:
+        """The current task is what a failure ends that nobody waits for."""
+        self._owner = asyncio.current_task()
 
     async def disconnect(self, reason_code: int, session_expiry: int | None) -> None:
         """End: DISCONNECT (3.14), and wait until it has left."""
         if self.closed:
             return
         self.closed = True
-        if self._supervisor is not None:
-            self._supervisor.cancel()
+        tasks = {task for task in (self._opening, self._supervisor, *self._tasks) if task is not None}
+        tasks.discard(asyncio.current_task())
+        for task in (self._opening, self._supervisor):
+            if task in tasks:
+                task.cancel()
         self._stop_ticking()
-        connection, protocol = self._connection, self._protocol
-        if connection is not None and protocol is not None:
-            if connection.connected:
-                packet = Disconnect(reason_code)
-                if session_expiry is not None:
-                    packet.properties.integers[p.SESSION_EXPIRY_INTERVAL] = session_expiry
-                connection.put(packet.encode(connection.version))
-                self.flush()
-            connection.closed = True
-            self._leave(connection)
-            connection.transport.close()
+        try:
+            await self._say_goodbye(reason_code, session_expiry)
+        finally:
+            error = NotConnected("the client was closed before the server had answered")
+            self.ended(error)
+            self._give_up(error)
+            for task in tasks:
+                task.cancel()
             try:
-                async with asyncio.timeout(CLOSE_PATIENCE_S):
-                    await protocol.closed
-            except TimeoutError:
-                connection.transport.abort()
-        self._give_up(NotConnected("the client was closed before the server had answered"))
-        self._close_outbox()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+                self._close_outbox()
+            finally:
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _say_goodbye(self, reason_code: int, session_expiry: int | None) -> None:
+        connection, protocol = self._connection, self._protocol
+        if connection is None or protocol is None:
+            return
+        transport = protocol.transport
+        if connection.connected and not connection.closed:
+            packet = Disconnect(reason_code)
+            if session_expiry is not None:
+                packet.properties.integers[p.SESSION_EXPIRY_INTERVAL] = session_expiry
+            connection.put(packet.encode(connection.version))
+            self.flush()
+            self.read_on()
+            # Not `close` yet: what the server sends meanwhile would be answered with a reset, and a server that sees
+            # one may throw away what it has not read, DISCONNECT included. It closes, as it has to [MQTT-3.14.4-3].
+            if transport.can_write_eof():
+                transport.write_eof()
+        else:
+            transport.close()
+        connection.closed = True
+        self._leave(connection)
+        try:
+            async with asyncio.timeout(CLOSE_PATIENCE_S):
+                await protocol.closed.wait()
+        except TimeoutError:
+            pass
+        finally:
+            if not protocol.closed.is_set():
+                transport.abort()
 
     def fail(self, error: BaseException) -> None:
         """End for good: whoever waits gets the error; if nobody does, the task that opened the client is cancelled."""
@@ -203,20 +245,22 @@ class Lifecycle(Host):
             self._leave(connection)
             connection.transport.close()
         self._stop_ticking()
+        current = asyncio.current_task()
+        if self._supervisor is not None and self._supervisor is not current:
+            self._supervisor.cancel()
         told = self.ended(error)
         told = self._give_up(error) or told
         owner = self._owner
-        if not told and owner is not None and owner is not asyncio.current_task() and not owner.done():
+        if not told and owner is not None and owner is not current and not owner.done():
             self._cancelled_owner = True
             owner.cancel()
 
     def uncancel(self) -> bool:
-        """Whether it was `fail` that cancelled the task that opened the client; the cancellation is then over."""
+        """Whether it was `fail` alone that cancelled the task that owns the client; the cancellation is then over."""
         if not self._cancelled_owner or self._owner is None:
             return False
         self._cancelled_owner = False
-        self._owner.uncancel()
-        return True
+        return self._owner.uncancel() == 0
 
     def check_open(self) -> None:
         """Raise the failure, or NotConnected if the client is not in use."""
@@ -233,8 +277,8 @@ class Lifecycle(Host):
 
     async def wait(self) -> None:
         """Wait until something has changed: progress of the session, connected, writable, failed, closed."""
-        assert self._loop is not None
-        future = self._loop.create_future()
+        self.read_on()  # the change may lie behind messages that nobody reads
+        future: asyncio.Future[None] = self.new_future()
         self._waiting.add(future)
         self.session.watched = True
         try:
@@ -243,18 +287,50 @@ class Lifecycle(Host):
             self._waiting.discard(future)
             self.session.watched = bool(self._waiting)
 
+    async def wait_for_end(self) -> None:
+        """Wait until the client is closed. Raises what has ended it."""
+        self.check_open()
+        future: asyncio.Future[None] = self.new_future()
+        self._waiting_for_end.add(future)
+        try:
+            await future
+        finally:
+            self._waiting_for_end.discard(future)
+
+    def new_future(self) -> asyncio.Future[Any]:
+        """A future that ends when the client does, if whoever keeps it sees to that with `tell`."""
+        assert self._loop is not None
+        future = self._loop.create_future()
+        if _INSIDE.get():
+            self._inside.add(future)
+            future.add_done_callback(self._inside.discard)
+        return future
+
+    def tell(self, future: asyncio.Future[Any], error: BaseException) -> bool:
+        """Whoever waits for this gets an error. True: that is somebody outside."""
+        future.set_exception(error)
+        return self.is_outside(future)
+
+    def is_outside(self, future: asyncio.Future[Any]) -> bool:
+        """Whether it is not one of our own tasks that waits for this."""
+        return future not in self._inside
+
     async def reauthenticate(self) -> None:
         """Authenticate again on the open connection (4.12.1). Raises ConnectionRefused, NotConnected."""
+        self.check_open()
         authentication = self.settings.authentication
-        connection = self.session.connection
         if authentication is None:
             raise ValueError("the client has no authentication= to use")
-        if connection is None:
-            raise NotConnected("not connected")
+        if self._reauthentication is not None and not self._reauthentication.done():
+            raise RuntimeError("the client is authenticating anew already")
         data = await _called(authentication, None)
-        self._reauthentication = asyncio.get_running_loop().create_future()
+        connection = self.session.connection
+        if connection is None:
+            raise NotConnected("there is no connection at the moment")
+        self._reauthentication = self.new_future()
         connection.put(_auth(ReasonCode.RE_AUTHENTICATE, authentication.method, data).encode(V5))
         self.plan_flush()
+        self.read_on()
         await self._reauthentication
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -290,7 +366,8 @@ class Lifecycle(Host):
         connection = self.session.connection
         if connection is not None and connection.reading_paused:
             connection.reading_paused = False
-            connection.transport.resume_reading()
+            with suppress(RuntimeError):  # uvloop's, for a transport that is about to be lost
+                connection.transport.resume_reading()
 
     # -- what the protocol calls
 
@@ -329,14 +406,23 @@ class Lifecycle(Host):
         """Stop reading while a stream that may not lose anything is full; not while an answer is awaited, which would
         then never come."""
         connection = self.session.connection
-        if connection is None or connection.reading_paused or not self.session.is_idle() or self._waiting:
+        if connection is None or connection.reading_paused or self._expects_answers():
             return
         for interest in self.session.reception.interests.values():
             for inbox in interest.inboxes:
                 if inbox.is_full():
                     connection.reading_paused = True
-                    connection.transport.pause_reading()
+                    with suppress(RuntimeError):
+                        connection.transport.pause_reading()
                     return
+
+    def _expects_answers(self) -> bool:
+        return (
+            bool(self._waiting)
+            or not self.session.is_idle()
+            or self.subscriptions.expects_answers()
+            or (self._reauthentication is not None and not self._reauthentication.done())
+        )
 
     def wrote(self) -> None:
         """The transport takes bytes again."""
@@ -361,8 +447,10 @@ class Lifecycle(Host):
             if self._answer is not None and not self._answer.done():
                 self._admit(packet)
         elif isinstance(packet, Suback | Unsuback):
-            self.subacked(packet)
+            self.subscriptions.answered(packet)
         elif isinstance(packet, Auth):
+            if self.settings.authentication is None:
+                raise ProtocolError("AUTH came, and CONNECT had named no Authentication Method [MQTT-4.12.0-6]")
             self.start(self._answer_challenge(packet))
         elif isinstance(packet, Disconnect):
             self._dismissed(packet)
@@ -376,7 +464,7 @@ class Lifecycle(Host):
     def wait_for(self, publication: Publication) -> Generator[Any, Any, Any]:
         if publication.reason_code == 0:
             return self._success.__await__()
-        future: asyncio.Future[ReasonCode] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[ReasonCode] = self.new_future()
         if publication.reason_code != PENDING:
             _resolve(future, publication)
         elif self.failure is not None or self.closed:
@@ -421,6 +509,21 @@ class Lifecycle(Host):
 
     # -- connecting
 
+    async def _open(self) -> None:
+        """The first connection."""
+        attempt = 0
+        while True:
+            try:
+                await self._connect_once(self.connects == 0)
+                return
+            except (ConnectionFailed, ConnectionRefused) as error:
+                permanent = isinstance(error, ConnectionRefused) and error.permanent
+                backoff = self.settings.reconnect
+                if permanent or not self.settings.retry_first_connect or backoff is None:
+                    raise
+                await self._pause(backoff, attempt, error)
+                attempt += 1
+
     async def _connect_once(self, first: bool) -> None:
         settings = self.settings
         address = settings.address
@@ -439,6 +542,7 @@ class Lifecycle(Host):
                 connection = self._connection
                 assert connection is not None  # connection_made was called
                 packet = settings.connect_packet(self.client_id, first, data)
+                self._clean_start = packet.clean_start
                 connection.put(packet.encode(settings.level))
                 self.flush()
                 await self._answer
@@ -476,10 +580,15 @@ class Lifecycle(Host):
         self.connack = packet
         self.client_id = properties.texts.get(p.ASSIGNED_CLIENT_IDENTIFIER, self.client_id)
         keep_alive = properties.integers.get(p.SERVER_KEEP_ALIVE, settings.keep_alive)
+        session_present = packet.session_present
+        if settings.level == V31 and not self._clean_start:
+            packet.session_present = True  # 3.1 does not say: to send PUBREL for nothing is better than not to send it
+        self.subscriptions.resume(connection, session_present)
         connection.admitted(packet, settings.inflight_maximum, keep_alive, monotonic())
+        packet.session_present = session_present
         if not self.may_write():  # what a lost session made void must not be taken up again by the next life
             return
-        self.connected_again(packet.session_present)
+        self.connected_again()
         answer.set_result(packet)
         self.progressed()
         self.plan_flush()
@@ -488,8 +597,7 @@ class Lifecycle(Host):
         """The server goes on with enhanced authentication (4.12), in CONNECT or later."""
         authentication = self.settings.authentication
         connection = self._connection
-        if authentication is None or connection is None:
-            return
+        assert authentication is not None and connection is not None
         data = packet.properties.binaries.get(p.AUTHENTICATION_DATA)
         if packet.reason_code == ReasonCode.SUCCESS:
             if self._reauthentication is not None and not self._reauthentication.done():
@@ -523,6 +631,9 @@ class Lifecycle(Host):
         connection.outbox_bytes = 0
         if self.session.connection is connection:
             self.session.pause()
+            self.subscriptions.pause()
+            if self._reauthentication is not None and not self._reauthentication.done():
+                self._reauthentication.set_exception(NotConnected("the connection was lost meanwhile"))
         self._stop_ticking()
         self.progressed()
 
@@ -588,30 +699,34 @@ class Lifecycle(Host):
     # -- ends
 
     def _give_up(self, error: BaseException) -> bool:
-        """Whoever waits for an answer gets this instead. True: there was somebody."""
-        told = bool(self._waiting)
+        """Whoever waits for an answer gets this instead. True: somebody outside was told."""
+        told = False
+        for future in self._waiting:
+            told = self.is_outside(future) or told
         self.progressed()
         session = self.session
-        waiting = list(session.inflight.values()) if session.inflight is not None else []
-        if session.queue is not None:
-            waiting.extend(session.queue)
-        for message in waiting:
-            if message is not RELEASED and isinstance(message, Publication) and message.waiter is not None:
+        waiting = [*(session.inflight or {}).values(), *(session.queue or ())]
+        for message in [*waiting, *self.unsent]:
+            if isinstance(message, Publication) and message.waiter is not None:
                 waiter = message.waiter
                 for future in waiter if isinstance(waiter, list) else (waiter,):
                     if not future.done():
-                        future.set_exception(error)
-                        told = True
-        for answer in (self._answer, self._reauthentication):
+                        told = self.tell(future, error) or told
+        for answer in (self._answer, self._reauthentication, *self._waiting_for_end):
             if answer is not None and not answer.done():
-                answer.set_exception(error)
-        return told
+                told = self.tell(answer, error) or told
+        return self.subscriptions.end(error) or told
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        _INSIDE.set(True)
         try:
             await work
         except Exception as error:
             self.fail(error)
+        except asyncio.CancelledError:
+            if not self.closed and not _is_cancelled():  # not by us
+                self.fail(TidewireError("a handler ended by itself: something that it awaited was cancelled"))
+            raise
 
     def _tell(self, state: str, error: Exception | None) -> None:
         if self.settings.on_state is not None:
@@ -626,11 +741,15 @@ class Lifecycle(Host):
         outbox = self.settings.outbox
         if outbox is None:
             return
-        owner = outbox.open()
-        self.client_id = self.client_id or owner or self.settings.made_up_client_id()
-        outbox.bind(self.client_id)
+        try:
+            owner = outbox.open()
+            self.client_id = self.client_id or owner or self.settings.made_up_client_id()
+            outbox.bind(self.client_id)
+            stored = outbox.restore(monotonic())
+        except BaseException:
+            outbox.close()
+            raise
         session = self.session
-        stored = outbox.restore(monotonic())
         session.restore(
             {identifier: RELEASED if message is None else message for identifier, message in stored.inflight.items()},
             stored.queue,
@@ -643,6 +762,12 @@ class Lifecycle(Host):
         if outbox is not None:
             self.session.store = None
             outbox.close()
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody has asked the current task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class _Faults(Events):

@@ -47,7 +47,13 @@ async def open_connection(
                 local_addr=(bind_address, 0) if bind_address else None,
             )
         if address.websocket:
-            await websocket.opened
+            try:
+                await websocket.opened
+            except BaseException:
+                websocket.abort()
+                raise
+    except UnicodeError:  # from the encoding of internationalized names
+        raise ConnectionFailed(f"cannot find the host {address.host!r}: no name is spelled so") from None
     except (OSError, ssl.CertificateError) as error:
         raise ConnectionFailed(explain(error, address)) from error
     except NotImplementedError:
@@ -78,7 +84,7 @@ def explain(error: Exception, address: Address) -> str:
             return f"TLS: the certificate of {address} is not valid for {address.host!r}"
         return f"TLS: the certificate of {address} cannot be trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS: the handshake with {address} failed: {error.reason or error}"
+        return f"TLS: the handshake with {address} failed: {getattr(error, 'reason', None) or error}"
     if isinstance(error, socket.gaierror):
         return f"cannot find the host {address.host!r}"
     code = getattr(error, "errno", None)

@@ -9,12 +9,13 @@ from typing import Any, Final, Literal, TypedDict
 
 import msgspec
 
+from tidewire.engine.limits import MAXIMUM_INTERVAL
 from tidewire.wire import properties as p
 from tidewire.wire.codes import V5, V31, V311
 from tidewire.wire.packets import SubscriptionRequest
 from tidewire.wire.packets import Will as WillPacket
 from tidewire.wire.properties import Properties
-from tidewire.wire.topics import check_topic_filter, check_topic_name
+from tidewire.wire.topics import SHARE_PREFIX, check_topic_filter, check_topic_name
 
 Version = Literal["5.0", "3.1.1", "3.1"]
 Offline = Literal["wait", "queue", "raise"]
@@ -118,6 +119,8 @@ class Subscription:
             raise ValueError(f"retain_handling must be 0, 1 or 2, not {self.retain_handling}")
         if version != V5 and (self.no_local or self.retain_as_published or self.retain_handling):
             raise ValueError("no_local, retain_as_published and retain_handling need MQTT 5.0")
+        if self.no_local and encoded.startswith(SHARE_PREFIX):
+            raise ValueError(f"{self.topic_filter!r}: a shared subscription cannot have no_local")  # [MQTT-3.8.3-4]
         return SubscriptionRequest(encoded, self.qos, self.no_local, self.retain_as_published, self.retain_handling)
 
 
@@ -156,6 +159,8 @@ def publish_properties(options: PublishOptions) -> Properties:
     properties = Properties()
     for name, value in options.items():
         if name == "message_expiry":
+            if not 0 <= value <= MAXIMUM_INTERVAL:  # type: ignore[operator]
+                raise ValueError(f"message_expiry must lie between 0 and {MAXIMUM_INTERVAL} seconds, not be {value}")
             properties.integers[p.MESSAGE_EXPIRY_INTERVAL] = value  # type: ignore[assignment]
         elif name == "payload_format":
             properties.integers[p.PAYLOAD_FORMAT_INDICATOR] = value  # type: ignore[assignment]

@@ -121,7 +121,7 @@ class Stream(Inbox):
         if kind is None and not self._keep:
             await self.close()
         else:
-            self._leave()
+            self.leave()
 
     async def open(self) -> None:
         """Subscribe (3.8). Raises SubscribeError when the server refuses a topic filter."""
@@ -132,7 +132,10 @@ class Stream(Inbox):
         try:
             await self._client.subscribe_stream(self)
         except BaseException:
-            self._leave()
+            interests = self.interests
+            self.leave()
+            if not self._keep:
+                self._client.abandon_interests(interests)
             raise
 
     async def close(self) -> None:
@@ -144,14 +147,33 @@ class Stream(Inbox):
             message.ack()
         self.messages.clear()
         interests = self.interests
-        self._leave()
+        self.leave()
         await self._client.unsubscribe_interests(interests)
 
+    def leave(self) -> None:
+        """Read no more; the subscription stays, and what was not dealt with is not acknowledged."""
+        if self._closed:
+            return
+        self._closed = True
+        self._client.detach(self, [*self._in_hand, *[message for message in self.messages if message.qos]])
+        self._in_hand.clear()
+        self.messages.clear()
+        self.interests = []
+        self.wake()
+
+    def withdraw(self, interest: Interest) -> None:
+        """One of its filters is given up; after the last the reader reads what is there, and that is all."""
+        if interest in self.interests:
+            self._client.detach_interest(self, interest)
+            self.interests = [other for other in self.interests if other is not interest]
+            self.wake()
+
     def fail(self, error: BaseException) -> bool:
-        """Nothing more will come: the reader gets this once it has read what is there. True: somebody was waiting."""
+        """Nothing more will come: the reader gets this once it has read what is there. True: somebody outside the
+        client was waiting."""
         if self._error is None:
             self._error = error
-        told = bool(self._waiters)
+        told = self._client.is_outside(self._waiters)
         self.wake()
         return told
 
@@ -170,6 +192,7 @@ class Stream(Inbox):
         in_hand = self._in_hand
         client = self._client
         acknowledges = not self._manual_ack
+        self._let_go()  # of what an earlier `async for` was left with
         while True:
             for _ in range(min(len(messages), BURST_MESSAGES)):
                 if not messages:  # somebody else reads as well
@@ -194,10 +217,10 @@ class Stream(Inbox):
             raise Overflow(f"the stream had more than {self.maximum} messages waiting; {self.dropped} are lost")
         if self._error is not None:
             raise self._error
-        if self._closed:
+        if self._closed or not self.interests:
             return False
         self._client.read_on()
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[None] = self._client.new_future()
         self._waiters.append(waiter)
         self.waiting = True
         try:
@@ -207,7 +230,7 @@ class Stream(Inbox):
                 self._waiters.remove(waiter)
         if not self.messages and self._error is not None:
             raise self._error
-        return not self._closed or bool(self.messages)
+        return bool(self.messages) or not (self._closed or not self.interests)
 
     def _take(self) -> Message:
         message = self.messages.popleft()
@@ -221,13 +244,3 @@ class Stream(Inbox):
             for message in self._in_hand:
                 message.ack()
             self._in_hand.clear()
-
-    def _leave(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        self._client.detach(self, [*self._in_hand, *[message for message in self.messages if message.qos]])
-        self._in_hand.clear()
-        self.messages.clear()
-        self.interests = []
-        self.wake()

@@ -35,6 +35,11 @@ class WebSocketProtocol(asyncio.Protocol):
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the upgrade is."""
 
+    def abort(self) -> None:
+        """Nobody waits for the upgrade any more."""
+        if self._transport is not None:
+            self._transport.abort()
+
     # -- what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -72,6 +77,8 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._upgraded()
             elif isinstance(event, Frame) and event.opcode in (Opcode.BINARY, Opcode.CONT) and event.data:
                 self._inner.data_received(bytes(event.data))
+            elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
+                self._frames.fail(1003, "MQTT is binary")  # [MQTT-6.0.0-1]
         if not self.opened.done() and self._frames.handshake_exc is not None:
             self._upgraded()
 
@@ -119,10 +126,17 @@ class _Tunnel:
     def writelines(self, pieces: Iterable[bytes]) -> None:
         self.write(b"".join(pieces))
 
-    def close(self) -> None:
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        """Say that no more will come; the server answers that and closes."""
         if self._outer._frames.close_sent is None:
             self._outer._frames.send_close(1000)
             self._outer._send()
+
+    def close(self) -> None:
+        self.write_eof()
         self._socket().close()
 
     def __getattr__(self, name: str) -> Any:

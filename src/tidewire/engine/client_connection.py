@@ -22,7 +22,7 @@ from tidewire.engine.received import Inbox, Message
 from tidewire.engine.reception import inboxes_of
 from tidewire.wire import properties as p
 from tidewire.wire.codes import PUBACK, PUBLISH, PUBREC, PUBREL, V5, ReasonCode
-from tidewire.wire.errors import MalformedPacket, ProtocolError, ProtocolViolation
+from tidewire.wire.errors import InvalidTopic, MalformedPacket, ProtocolError, ProtocolViolation
 from tidewire.wire.fields import Reader, decode_utf8, encode_two_byte_integer, encode_variable_byte_integer
 from tidewire.wire.framing import find_packet
 from tidewire.wire.packets import (
@@ -38,6 +38,7 @@ from tidewire.wire.packets import (
     decode,
 )
 from tidewire.wire.properties import Properties, read_properties
+from tidewire.wire.topics import check_topic_name
 
 _PINGREQ: Final = b"\xc0\x00"
 _NO_PROPERTIES: Final = Properties()
@@ -47,6 +48,9 @@ PING_PATIENCE: Final = 0.5
 
 ALIAS_BYTES: Final = 3
 """Topics up to this length get no alias: its property is as long."""
+
+_USES_TO_SETTLE: Final = 3
+"""How often a topic is encoded until it starts the same each time: plain, with its alias set, with the alias alone."""
 
 
 class ClientConnection(Reading):
@@ -74,13 +78,17 @@ class ClientConnection(Reading):
         self.reading_paused = False
         """Nothing is read, because an inbox that may not lose anything is full."""
         self._maximum_packet_size = maximum_packet_size
+        self._checked_from: i64 = min(0x80, maximum_packet_size - 1)
+        """The first Remaining Length that needs a look: it takes several bytes, or is larger than we allow."""
         self._topic_alias_maximum = topic_alias_maximum
         self._topic_aliases: dict[int, bytes] = {}
         self._known: dict[bytes, _KnownTopic] = {}
         """By topic; those that came as an alias alone, by their properties."""
         self._heads: dict[bytes, _Head] = {}
         self._heads_by_name: dict[str, _Head] = {}
+        self._last_tick = now
         self._last_sent = now
+        """When bytes left last, at the earliest: what was sent between two ticks counts from the first."""
         self._bytes_sent: i64 = 0
         self._pinged_at = 0.0
 
@@ -120,22 +128,25 @@ class ClientConnection(Reading):
         sent = self.outgoing.statistics.bytes_sent
         if sent != self._bytes_sent:
             self._bytes_sent = sent
-            self._last_sent = now
+            self._last_sent = self._last_tick
+        self._last_tick = now
+        if self.reading_paused:  # the answer may wait behind what we do not read; the server still wants its PINGREQ
+            self.last_received = now
+            self._pinged_at = 0.0
         if self._pinged_at > 0.0:
-            if self.reading_paused:
-                self._pinged_at = now  # its answer may wait behind what we do not read
-            elif now - self._pinged_at >= self.keep_alive * PING_PATIENCE:
+            if now - self._pinged_at >= self.keep_alive * PING_PATIENCE:
                 return f"the server did not answer PINGREQ in {self.keep_alive * PING_PATIENCE:g} s"
         elif now - min(self._last_sent, self.last_received) >= self.keep_alive:
             self.put(_PINGREQ)
-            self._pinged_at = now
+            if not self.reading_paused:
+                self._pinged_at = now
         return ""
 
     def next_tick(self, now: float) -> float:
         """Seconds until `tick` has something to look at."""
         if self._pinged_at > 0.0:
             return max(0.05, self._pinged_at + self.keep_alive * PING_PATIENCE - now)
-        # `_last_sent` is as of the last tick: looked at twice as often, PINGREQ is late by half a Keep Alive at most.
+        # `_last_sent` is of the tick before: looked at twice as often, PINGREQ is early by half a Keep Alive at most.
         return max(0.05, min(self.keep_alive / 2, min(self._last_sent, self.last_received) + self.keep_alive - now))
 
     # -- publishing
@@ -150,7 +161,9 @@ class ClientConnection(Reading):
             head = self._heads_by_name[topic] = self._head(self.session.encode_topic(topic))
         length = len(payload)
         first = 0x31 if retain else 0x30
-        if (length != head.length or first != head.first or head.uses < 2) and not self._prepare(head, first, length):
+        if (length != head.length or first != head.first or head.uses < _USES_TO_SETTLE) and not self._prepare(
+            head, first, length
+        ):
             raise ProtocolViolation(
                 ReasonCode.PACKET_TOO_LARGE,
                 f"the server takes packets of at most {self.peer_maximum_packet_size} bytes, not {head.size}",
@@ -177,7 +190,9 @@ class ClientConnection(Reading):
             head = self._head(message.topic)
         first = 0x30 | message.qos << 1 | (1 if message.retain else 0)
         length = len(payload)
-        if (length != head.length or first != head.first or head.uses < 2) and not self._prepare(head, first, length):
+        if (length != head.length or first != head.first or head.uses < _USES_TO_SETTLE) and not self._prepare(
+            head, first, length
+        ):
             return False
         outbox = self.outbox
         outbox.append(head.prefix)
@@ -205,6 +220,7 @@ class ClientConnection(Reading):
         """
         topic = head.topic
         properties = b""
+        alias = 0
         if self.version == V5:
             properties = b"\0"
             if head.uses > 0 and self.peer_topic_aliases and len(topic) > ALIAS_BYTES:
@@ -224,11 +240,13 @@ class ClientConnection(Reading):
         head.size = len(head.prefix) + remaining - len(name)
         if self.peer_maximum_packet_size and head.size > self.peer_maximum_packet_size:
             head.length = -1
+            if alias > 0 and self._aliases is not None:
+                del self._aliases[topic]  # it was not set
             return False
         head.length = length
         head.first = first
-        if head.uses < 2:
-            head.uses = head.uses + 1 if self.peer_topic_aliases else 2
+        if head.uses < _USES_TO_SETTLE:
+            head.uses = head.uses + 1 if self.peer_topic_aliases else _USES_TO_SETTLE
         return True
 
     # -- reading
@@ -252,7 +270,7 @@ class ClientConnection(Reading):
                 break
             length: i64 = data[position + 1]
             end: i64 = body + length
-            if length >= 0x80:
+            if length >= self._checked_from:
                 found_body, found_end = find_packet(data, position, self._maximum_packet_size, self.version == V5)
                 body = found_body
                 end = found_end
@@ -267,6 +285,9 @@ class ClientConnection(Reading):
             elif length == 2 and (first == 0x40 or first == 0x50 or first == 0x62 or first == 0x70) and self.connected:
                 self._acknowledged(first >> 4, packet_identifier(data, body), 0, now)
             else:
+                if (first == 0x40 or first == 0x50) and end - body > 2 and 0 < data[body + 2] <= 2:
+                    # mochi-mqtt 2 acknowledges with the QoS, as if this were a SUBACK: it has the message
+                    data = data[: body + 2] + b"\0" + data[body + 3 :]
                 self._handle(decode(int(first), data, int(body), int(end), self.version), now)
             position = end
             if self.closed:
@@ -347,17 +368,26 @@ class ClientConnection(Reading):
             if alias >= 0:
                 encoded = self._aliased(alias, topic)
                 with_alias = True
+            response_topic = properties.texts.get(p.RESPONSE_TOPIC)
+            if response_topic is not None:
+                _check_topic_name(response_topic.encode(), ReasonCode.PROTOCOL_ERROR)
         if not encoded:
             raise ProtocolError("PUBLISH has neither a topic name nor a topic alias")
         reception = self.session.reception
         inboxes = inboxes_of(reception.route(encoded, properties.subscription_identifiers), False)
         inbox = inboxes[0] if len(inboxes) == 1 else None
-        name = known.topic if known is not None and encoded == known.encoded else decode_utf8(encoded)
+        if known is not None and encoded == known.encoded:
+            name = known.topic
+        else:
+            name = decode_utf8(encoded)
+            _check_topic_name(encoded, ReasonCode.TOPIC_NAME_INVALID)
         resolved = _KnownTopic(name, encoded, block, properties, inbox, reception.epoch)
         if len(self._known) >= SUBSCRIBED_TOPICS:
             self._known.clear()
         if topic and with_alias:
             self._known.clear()  # the alias may have stood for another topic
+        elif len(block) > self.session.limits.remembered_properties_bytes:
+            pass
         elif topic:
             self._known[topic] = resolved
         elif len(block) > 1:
@@ -394,8 +424,6 @@ class ClientConnection(Reading):
             session.complete(identifier, now)
 
     def _handle(self, packet: Packet, now: float) -> None:
-        if isinstance(packet, Pingresp):
-            return
         if (isinstance(packet, Connack) and not self.connected) or isinstance(packet, Auth | Disconnect):
             self.session.host.handle(packet)
         elif not self.connected or isinstance(packet, Connack | Publish):
@@ -405,8 +433,16 @@ class ClientConnection(Reading):
             self._acknowledged(packet.packet_type, identifier, packet.reason_code, now)
         elif isinstance(packet, Suback | Unsuback):
             self.session.host.handle(packet)
-        else:
+        elif not isinstance(packet, Pingresp):
             raise ProtocolError(f"{type(packet).__name__.upper()} is not for a client")
+
+
+def _check_topic_name(topic: bytes, reason_code: int) -> None:
+    """No wildcards [MQTT-3.3.2-2, 3.3.2-14]."""
+    try:
+        check_topic_name(topic)
+    except InvalidTopic as error:
+        raise ProtocolViolation(reason_code, str(error)) from None
 
 
 class _Head:

@@ -6,7 +6,7 @@ go, and acknowledgements leave in the order of arrival [MQTT-4.6.0-2, 4.6.0-3]:
 | state of an incoming message | it is in | it leaves on |
 |---|---|---|
 | with its readers | pending, order | all have let it go and all before it are acknowledged: PUBACK or PUBREC is sent |
-| the same, on a connection that is gone | pending | the server sends it again, on the next |
+| the same, of a connection that is gone | earlier | the server sends it again, on the next |
 | PUBREC sent | received (`engine.delivery`) | PUBREL: PUBCOMP is sent |
 """
 
@@ -27,7 +27,7 @@ from tidewire.engine.publishing import PUBACK_HEAD, PUBREC_HEAD
 from tidewire.engine.received import Message as ReceivedMessage
 from tidewire.engine.reception import Reception, inboxes_of
 from tidewire.wire.codes import ReasonCode
-from tidewire.wire.errors import InvalidTopic
+from tidewire.wire.errors import InvalidTopic, ProtocolError
 from tidewire.wire.fields import MAXIMUM_STRING_BYTES
 from tidewire.wire.packets import Packet
 from tidewire.wire.topics import check_topic_name
@@ -124,6 +124,9 @@ class ClientSession(Delivery):
         self.publish_dropped = 0
         """Messages of ours that were given up: expired, or too large for the server."""
         self._pending: dict[bytes, ReceivedMessage] = {}
+        """By packet identifier, so at most 65 535: what came on this connection and is not acknowledged."""
+        self._earlier: dict[bytes, ReceivedMessage] = {}
+        """The same of the connections before."""
         self._order: deque[ReceivedMessage] = deque()
         self._subscribe_number = 0
         self._topics: dict[str, bytes] = {}
@@ -170,7 +173,10 @@ class ClientSession(Delivery):
 
     def encode_topic(self, topic: str) -> bytes:
         """A topic name as its bytes. Raises InvalidTopic unless it can be published to."""
-        encoded = topic.encode()
+        try:
+            encoded = topic.encode()
+        except UnicodeEncodeError:
+            raise InvalidTopic(f"topic name {topic!r} cannot be written as UTF-8") from None
         check_topic_name(encoded)
         if len(encoded) > MAXIMUM_STRING_BYTES:
             raise InvalidTopic(f"a topic name has at most {MAXIMUM_STRING_BYTES} bytes, not {len(encoded)}")
@@ -178,6 +184,10 @@ class ClientSession(Delivery):
             self._topics.clear()
         self._topics[topic] = encoded
         return encoded
+
+    def complete(self, identifier: bytes, now: float) -> None:
+        super().complete(identifier, now)
+        self.progress = True  # `settled` was told with PUBREC, when the message was still in flight
 
     def restore(self, inflight: dict[bytes, Message], queue: list[Message], received: set[bytes]) -> None:
         """Take up what an outbox has kept of the last life of the program."""
@@ -195,6 +205,8 @@ class ClientSession(Delivery):
         """The connection is gone: what was not acknowledged comes again, on the next."""
         super().pause()
         self.connection = None
+        self._earlier.update(self._pending)
+        self._pending.clear()
         self._order.clear()
 
     def resume(self, link: Link, window: int, now: float) -> None:
@@ -204,8 +216,8 @@ class ClientSession(Delivery):
     def start_over(self) -> None:
         """The server has lost the session; what came before cannot be acknowledged any more."""
         super().start_over()
-        self._pending.clear()
-        self._order.clear()
+        self._earlier.clear()
+        self.reception.inherits = False
 
     def arrived(self, message: ReceivedMessage, identifier: bytes) -> bool:
         """A QoS 1 or 2 PUBLISH came. False: it is one that its readers have or had already."""
@@ -214,13 +226,18 @@ class ClientSession(Delivery):
             if received is not None and identifier in received:
                 self._acknowledge(identifier, 2)  # our PUBREC was lost [MQTT-4.3.3-10]
                 return False
-        if message.dup or message.qos == 2:
-            before = self._pending.get(identifier)
-            if before is not None and before.topic == message.topic and before.payload == message.payload:
-                self._order.append(before)
-                if before.readers == 0:
-                    self._acknowledge_in_order()
-                return False
+        unanswered = self._pending.get(identifier)
+        if unanswered is not None:
+            if _is_same(unanswered, message):
+                return False  # before 5.0 a server may repeat itself on one connection: one answer will do
+            raise ProtocolError(f"packet identifier {message.packet_identifier} is in use [MQTT-2.2.1-4]")
+        before = self._earlier.pop(identifier, None) if self._earlier else None
+        if before is not None and (message.dup or message.qos == 2) and _is_same(before, message):
+            self._pending[identifier] = before
+            self._order.append(before)
+            if before.readers == 0:
+                self._acknowledge_in_order()
+            return False
         self._pending[identifier] = message
         self._order.append(message)
         return True
@@ -231,7 +248,7 @@ class ClientSession(Delivery):
         interests = reception.route(topic, message.subscription_identifiers)
         inboxes = inboxes_of(interests, message.retain)
         if not inboxes:
-            if message.qos and not (interests and all([interest.leaving for interest in interests])):
+            if message.qos and reception.may_be_wanted(interests, topic):
                 message.readers = 1
                 reception.parked.append(message)  # bounded by the Receive Maximum, as it is not acknowledged
                 return
@@ -257,8 +274,7 @@ class ClientSession(Delivery):
         while order and order[0].readers == 0:
             message = order.popleft()
             identifier = message.identifier()
-            if self._pending.get(identifier) is message:
-                del self._pending[identifier]
+            del self._pending[identifier]
             if message.qos == 2:
                 self.receive(identifier)
             self._acknowledge(identifier, message.qos)
@@ -269,3 +285,8 @@ class ClientSession(Delivery):
             connection.put(PUBACK_HEAD if qos == 1 else PUBREC_HEAD)
             connection.put(identifier)
             connection.outgoing.statistics.control_sent += 1
+
+
+def _is_same(before: ReceivedMessage, message: ReceivedMessage) -> bool:
+    """Whether a PUBLISH says what the one before with its packet identifier said."""
+    return before.qos == message.qos and before.topic == message.topic and before.payload == message.payload

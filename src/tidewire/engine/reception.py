@@ -11,6 +11,7 @@ from collections import deque
 from typing import Final
 from zlib import crc32
 
+from tidewire.engine.limits import SUBSCRIBED_TOPICS
 from tidewire.engine.received import Inbox, Message
 from tidewire.wire.packets import SubscriptionRequest
 from tidewire.wire.topics import matches, split_share
@@ -47,7 +48,11 @@ class Reception:
         session. They stay unacknowledged until somebody does."""
         self.unclaimed = 0
         """Messages that nobody wanted."""
+        self.inherits = True
+        """Whether the session may have subscriptions from an earlier life of the program."""
         self._by_identifier: dict[int, Interest] = {}
+        self._left: set[bytes] = set()
+        """Filters that this life has unsubscribed from: what the server had queued for them may still come."""
 
     def interest(self, request: SubscriptionRequest) -> Interest:
         """The interest for a filter, with the options of `request` and the higher QoS of all who want it."""
@@ -89,7 +94,7 @@ class Reception:
         for message in messages:
             if message.readers > 1:
                 message.readers -= 1
-            else:
+            elif message.readers == 1:
                 self.parked.append(message)
 
     def detach(self, interest: Interest, inbox: Inbox) -> bool:
@@ -102,11 +107,30 @@ class Reception:
         return not interest.inboxes
 
     def forget(self, interest: Interest) -> None:
-        """The server knows that nobody wants it any more."""
-        if self.interests.get(interest.request.topic_filter) is interest:
-            del self.interests[interest.request.topic_filter]
-            del self._by_identifier[interest.identifier]
-            self.epoch += 1
+        """The server knows that nobody wants it any more, or has refused it."""
+        if self.interests.get(interest.request.topic_filter) is not interest:
+            return
+        del self.interests[interest.request.topic_filter]
+        del self._by_identifier[interest.identifier]
+        self.epoch += 1
+        if not interest.leaving:
+            return
+        if len(self._left) >= SUBSCRIBED_TOPICS:
+            self._left.clear()
+        self._left.add(interest.matched)
+        parked, self.parked = self.parked, deque()
+        for message in parked:
+            topic = message.topic.encode()
+            if not matches(interest.matched, topic) or self.may_be_wanted(self.route(topic, []), topic):
+                self.parked.append(message)
+            else:
+                message.ack()
+
+    def may_be_wanted(self, interests: list[Interest], topic: bytes) -> bool:
+        """Whether a message that comes for these interests, which have no inboxes, should wait for one."""
+        if interests:
+            return not all([interest.leaving for interest in interests])
+        return self.inherits and not any([matches(left, topic) for left in self._left])
 
     def route(self, topic: bytes, identifiers: list[int]) -> list[Interest]:
         """The interests that a message comes for."""
@@ -125,7 +149,7 @@ class Reception:
         """A small one, since it comes with every message; the same in the next life of the program, unless taken."""
         identifier = crc32(topic_filter) % ONE_BYTE_IDENTIFIERS + 1
         if identifier in self._by_identifier:
-            identifier = 1
+            identifier = len(self._by_identifier) + 1  # not 1: thousands of filters would each try all before them
             while identifier in self._by_identifier:
                 identifier += 1
         return identifier
