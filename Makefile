@@ -9,7 +9,7 @@ SUITE ?=
 
 BIN := .venv/bin
 
-.PHONY: help run test fuzz paho check bench build format lock clean
+.PHONY: help run test fuzz chaos paho check bench build format lock clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -27,6 +27,11 @@ test: build ## Run the tests on the compiled form, then on the pure one, with it
 fuzz: build ## Send a million bad packets; ARGS="-x" passes flags on
 	@TIDEWIRE_FUZZ_PACKETS=$${TIDEWIRE_FUZZ_PACKETS:-1000000} \
 	TIDEWIRE_FUZZ_SEED=$${TIDEWIRE_FUZZ_SEED:-$$(date +%s)} $(BIN)/pytest tests/fuzz $(ARGS)
+
+chaos: build ## Cut connections and kill publishers during 100 000 publishes; ARGS="-x" passes flags on
+	@TIDEWIRE_CHAOS_PUBLISHES=$${TIDEWIRE_CHAOS_PUBLISHES:-100000} TIDEWIRE_CHAOS_CUTS=$${TIDEWIRE_CHAOS_CUTS:-200} \
+	TIDEWIRE_CHAOS_KILLS=$${TIDEWIRE_CHAOS_KILLS:-50} TIDEWIRE_CHAOS_SEED=$${TIDEWIRE_CHAOS_SEED:-$$(date +%s)} \
+	$(BIN)/pytest tests/faults/test_client_chaos.py $(ARGS)
 
 paho: build ## Run the Paho interoperability suites; SUITE=path/to/paho.mqtt.testing
 	@$(BIN)/python tests/interop/paho_suites.py $(SUITE) $(ARGS)

@@ -139,7 +139,7 @@ def test_websocket_over_tls_with_headers(
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "answered the WebSocket request with HTTP status 404"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "answered the WebSocket request with HTTP status 200"),
         (b"\x20\x02\x00\x00", "127.0.0.1"),
-        (b"", "closed"),
+        (b"", "does not speak WebSocket"),
     ],
 )
 def test_what_answers_is_no_websocket(answer: bytes, told: str, loop_factory: LoopFactory) -> None:

@@ -128,7 +128,7 @@ def test_unsubscribing_ends_the_streams_of_a_filter_once_they_are_read(broker: R
                 await client.publish(f"{topic}/b", b"the other's", qos=1)
                 assert [message.payload async for message in one] == [b"before"]
                 assert await take(both, 2) == [b"before", b"the other's"]
-                waiting = asyncio.create_task(anext(both, None))  # type: ignore[arg-type]
+                waiting = asyncio.create_task(anext(both, None))
                 await passes(3)
                 await client.unsubscribe(f"{topic}/b", f"{topic}/unknown")
                 assert await waiting is None

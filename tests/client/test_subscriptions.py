@@ -56,9 +56,9 @@ def test_a_refused_filter_is_raised_and_the_granted_ones_are_given_up() -> None:
         for reason_code in (1, 0x87):
             packet = await peer.expect(Subscribe)
             peer.send(Suback(packet.packet_identifier, [reason_code]))
-        packet = await peer.expect(Unsubscribe)
-        unsubscribed.extend(packet.topic_filters)
-        peer.send(Unsuback(packet.packet_identifier, [0]))
+        leaving = await peer.expect(Unsubscribe)
+        unsubscribed.extend(leaving.topic_filters)
+        peer.send(Unsuback(leaving.packet_identifier, [0]))
         await peer.serve()
 
     async def test() -> None:
@@ -199,7 +199,8 @@ def test_subscriptions_are_there_before_what_is_published_again() -> None:
 
     async def script(peer: Peer) -> None:
         await peer.accept()
-        await peer.grant() if peer.number == 0 else None
+        if peer.number == 0:
+            await peer.grant()
         while (packet := await peer.receive()) is not None:
             if peer.number == 0:
                 peer.abort()

@@ -14,7 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -29,6 +29,13 @@ CUTS: Final = int(os.environ.get("TIDEWIRE_CHAOS_CUTS", "10"))
 KILLS: Final = int(os.environ.get("TIDEWIRE_CHAOS_KILLS", "3"))
 SEED: Final = int(os.environ.get("TIDEWIRE_CHAOS_SEED", "1"))
 PATIENCE: Final = max(PATIENCE_S, PUBLISHES / 100)
+
+LASTING: Final[dict[str, Any]] = {
+    "session_expiry": 3600,
+    "reconnect": SOON,
+    "retry_first_connect": True,
+    "inflight_maximum": 100,
+}
 
 BYTES_A_PUBLISH: Final = 12
 """Fewer than a publish moves, both ways together: so all cuts come before the end."""
@@ -61,8 +68,8 @@ def test_cut_at_random_bytes_nothing_is_lost_and_qos_2_arrives_once(
             for proxy, cuts in ((outgoing, CUTS - CUTS // 2), (incoming, CUTS // 2)):
                 average = PUBLISHES * BYTES_A_PUBLISH // cuts
                 proxy.cut_after = [chance.randrange(1, 2 * average) for _ in range(cuts)]
-            reader = Client(incoming.url, client_id="chaos-reader", **lasting)
-            writer = Client(outgoing.url, client_id="chaos-publisher", **lasting)
+            reader = Client(incoming.url, client_id="chaos-reader", **LASTING)
+            writer = Client(outgoing.url, client_id="chaos-publisher", **LASTING)
             async with (
                 reader,
                 reader.subscribe("chaos/1", qos=1) as once,
@@ -84,7 +91,6 @@ def test_cut_at_random_bytes_nothing_is_lost_and_qos_2_arrives_once(
             assert list(dict.fromkeys(at_least_once)) == list(range(1, PUBLISHES, 2))
             assert outgoing.cuts + incoming.cuts == CUTS
 
-    lasting = {"session_expiry": 3600, "reconnect": SOON, "retry_first_connect": True, "inflight_maximum": UNDER_WAY}
     run(test(), patience_s=PATIENCE)
 
 

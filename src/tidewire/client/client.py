@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from tidewire.client.options import (
     publish_properties,
 )
 from tidewire.client.outbox import SQLiteOutbox
+from tidewire.client.requests import Replies
 from tidewire.client.settings import (
     INFLIGHT_MAXIMUM,
     LARGEST_PACKET,
@@ -40,7 +40,7 @@ from tidewire.client.settings import (
 )
 from tidewire.client.stream import Stream
 from tidewire.client.subscriptions import Subscriptions
-from tidewire.engine.client_session import PENDING, Publication
+from tidewire.engine.client_session import Publication
 from tidewire.engine.received import Message
 from tidewire.engine.reception import Interest
 from tidewire.wire import properties as p
@@ -167,7 +167,7 @@ class Client:
         self._stream_dropped = 0
         self._handlers: list[tuple[Stream, Callable[[Message], Coroutine[Any, Any, Any]]]] = []
         self._serving: list[asyncio.Task[None]] = []
-        self._replies: _Replies | None = None
+        self._replies: Replies | None = None
 
     # -- the connection
 
@@ -180,6 +180,9 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         life = self._life
+        reason_code = 0
+        if isinstance(error, Exception) and self._settings.will is not None:
+            reason_code = ReasonCode.DISCONNECT_WITH_WILL_MESSAGE  # it failed: whoever waits for the will should know
         try:
             if kind is None and life.failure is None:
                 for serving in self._serving:  # what they have not dealt with is not acknowledged
@@ -189,7 +192,7 @@ class Client:
         except (TimeoutError, NotConnected):
             pass  # what is not acknowledged stays in the session and in the outbox
         finally:
-            await self.disconnect()
+            await self.disconnect(reason_code)
         if life.failure is not None and (life.uncancel() or kind is None):
             raise life.failure
 
@@ -289,7 +292,7 @@ class Client:
         """
         life = self._life
         connection = self._session.connection
-        if qos == 0 and not options and connection is not None:
+        if qos == 0 and not options and connection is not None and (not retain or life.retain_available):
             try:
                 room = connection.publish_at_most_once(
                     topic, payload if type(payload) is bytes else encode_payload(payload), retain
@@ -345,6 +348,8 @@ class Client:
         now = monotonic()
         if qos not in (0, 1, 2):
             check_qos(qos)
+        if qos > self._life.maximum_qos or (retain and not self._life.retain_available):
+            self._refuse(topic, qos)
         if options:
             if self._settings.level != V5:
                 raise ValueError(
@@ -371,6 +376,14 @@ class Client:
         if not self._life.flush_planned:
             self._life.plan_flush()
         return publication
+
+    def _refuse(self, topic: str, qos: int) -> None:
+        """CONNACK has said that the server takes no such message (3.2.2.3.4, 3.2.2.3.5)."""
+        if qos > self._life.maximum_qos:
+            code, told = ReasonCode.QOS_NOT_SUPPORTED, f"QoS {self._life.maximum_qos} at most"
+        else:
+            code, told = ReasonCode.RETAIN_NOT_SUPPORTED, "no retained messages"
+        raise PublishError(code, f"publish to {topic!r}: {reason(code)}: the server takes {told}")
 
     def _send_unacknowledged(self, publication: Publication) -> None:
         connection = self._session.connection
@@ -489,12 +502,18 @@ class Client:
         """
         if self._settings.level != V5:
             raise ValueError("request needs MQTT 5.0: before it there is no response topic")
-        async with asyncio.timeout(timeout):
-            replies = self._replies
-            if replies is None or replies.closed:
-                self._life.check_open()
-                replies = self._replies = _Replies(self)
-            return await replies.ask(topic, payload, qos, options)
+        replies = self._replies
+        if replies is None or replies.closed:
+            self._life.check_open()
+            replies = self._replies = Replies(self, self._life)
+        answering = asyncio.timeout(timeout)
+        try:
+            async with answering:
+                return await replies.ask(topic, payload, qos, options)
+        except TimeoutError:
+            if not answering.expired():
+                raise
+            raise TimeoutError(f"no answer to the request to {topic!r} in {timeout:g} s") from None
 
     # -- what streams call
 
@@ -602,63 +621,3 @@ async def _serve(stream: Stream, handler: Callable[[Message], Coroutine[Any, Any
             await handler(message)
     finally:
         stream.leave()
-
-
-class _Replies:
-    """The answers to our requests: one stream, told apart by their Correlation Data."""
-
-    def __init__(self, client: Client) -> None:
-        self.closed = False
-        self._client = client
-        information = ""
-        if client.connack is not None:
-            information = client.connack.properties.texts.get(p.RESPONSE_INFORMATION, "")
-        self._topic = f"{information.rstrip('/') or 'replies'}/{client.client_id}"
-        self._waiting: dict[bytes, asyncio.Future[Message]] = {}
-        self._ready: dict[str, asyncio.Future[None]] = {}
-
-    async def ask(self, topic: str, payload: Any, qos: int, options: PublishOptions) -> Message:
-        response_topic = options.setdefault("response_topic", self._topic)
-        correlation = options.setdefault("correlation_data", secrets.token_bytes(8))
-        await self._listen(response_topic, qos)
-        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._waiting[correlation] = answer
-        try:
-            code = await self._client.publish(topic, payload, qos=qos, **options)
-            if code == ReasonCode.NO_MATCHING_SUBSCRIBERS:
-                raise PublishError(code, f"request to {topic!r}: {reason(code)}: nobody answers there")
-            return await answer
-        finally:
-            del self._waiting[correlation]
-
-    async def _listen(self, response_topic: str, qos: int) -> None:
-        ready = self._ready.get(response_topic)
-        if ready is None:
-            ready = self._ready[response_topic] = asyncio.get_running_loop().create_future()
-            self._client._life.start(self._collect(response_topic, max(qos, 1), ready))
-        await asyncio.shield(ready)
-
-    async def _collect(self, response_topic: str, qos: int, ready: asyncio.Future[None]) -> None:
-        try:
-            async with self._client.subscribe(response_topic, qos=qos) as stream:
-                ready.set_result(None)
-                async for message in stream:
-                    waiting = self._waiting.get(message.correlation_data or b"")
-                    if waiting is not None and not waiting.done():
-                        waiting.set_result(message)
-            self._end(NotConnected("the client was closed before the answer came"), ready)
-        except Exception as error:
-            self._end(error, ready)
-        except asyncio.CancelledError:
-            self._end(NotConnected("the client was closed before the answer came"), ready)
-            raise
-
-    def _end(self, error: Exception, ready: asyncio.Future[None]) -> None:
-        self.closed = True
-        futures: list[asyncio.Future[Any]] = [*self._waiting.values(), ready]
-        for future in futures:
-            if not future.done():
-                future.set_exception(error)
-
-
-__all__ = ["PENDING", "Client", "Statistics"]

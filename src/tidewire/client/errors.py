@@ -28,6 +28,10 @@ class ConnectionRefused(TidewireError):
         """Another server to use (3.2.2.3.16)."""
 
 
+class WebSocketRefused(ConnectionError):
+    """The server does not let a WebSocket through; becomes a ConnectionFailed with the same words."""
+
+
 class NotConnected(TidewireError):
     """The client is not connected, and may not wait until it is."""
 

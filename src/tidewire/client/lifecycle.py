@@ -106,6 +106,8 @@ class Lifecycle(Host):
         self.client_id = settings.client_id
         self.outgoing = Outgoing(Statistics(monotonic()), _Faults())
         self.connack: Connack | None = None
+        self.maximum_qos = 2
+        self.retain_available = True
         self.connects = 0
         self.failure: BaseException | None = None
         """Why it has ended for good."""
@@ -120,9 +122,11 @@ class Lifecycle(Host):
         self._protocol: Protocol | None = None
         self._clean_start = True
         """What the last CONNECT asked for."""
+        self._unanswered = self._doubtful = False
+        """Whether this CONNECT, or one before it, went unanswered: the server may then have a session that lacks our
+        subscriptions."""
         self._answer: asyncio.Future[Connack] | None = None
         self._reauthentication: asyncio.Future[None] | None = None
-        self._connected = asyncio.Event()
         self._loss: asyncio.Future[ConnectionFailed | ConnectionRefused] | None = None
         self._opening: asyncio.Task[None] | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -180,7 +184,7 @@ class Lifecycle(Host):
         self._owner = asyncio.current_task()
 
     async def disconnect(self, reason_code: int, session_expiry: int | None) -> None:
-        """End: DISCONNECT (3.14), and wait until it has left."""
+        """End: DISCONNECT (3.14), and wait until it has left. Before 5.0 any reason but 0 is told by silence."""
         if self.closed:
             return
         self.closed = True
@@ -208,7 +212,7 @@ class Lifecycle(Host):
         if connection is None or protocol is None:
             return
         transport = protocol.transport
-        if connection.connected and not connection.closed:
+        if connection.connected and not connection.closed and (connection.version == V5 or reason_code == 0):
             packet = Disconnect(reason_code)
             if session_expiry is not None:
                 packet.properties.integers[p.SESSION_EXPIRY_INTERVAL] = session_expiry
@@ -543,6 +547,8 @@ class Lifecycle(Host):
                 assert connection is not None  # connection_made was called
                 packet = settings.connect_packet(self.client_id, first, data)
                 self._clean_start = packet.clean_start
+                self._doubtful = self._unanswered
+                self._unanswered = True
                 connection.put(packet.encode(settings.level))
                 self.flush()
                 await self._answer
@@ -565,6 +571,7 @@ class Lifecycle(Host):
         assert answer is not None and connection is not None
         settings = self.settings
         properties = packet.properties
+        self._unanswered = self._doubtful
         if packet.reason_code:
             connection.closed = True
             texts = properties.texts
@@ -578,12 +585,15 @@ class Lifecycle(Host):
             )
             return
         self.connack = packet
+        self.maximum_qos = properties.integers.get(p.MAXIMUM_QOS, 2)
+        self.retain_available = properties.flag(p.RETAIN_AVAILABLE, True)
         self.client_id = properties.texts.get(p.ASSIGNED_CLIENT_IDENTIFIER, self.client_id)
         keep_alive = properties.integers.get(p.SERVER_KEEP_ALIVE, settings.keep_alive)
         session_present = packet.session_present
         if settings.level == V31 and not self._clean_start:
             packet.session_present = True  # 3.1 does not say: to send PUBREL for nothing is better than not to send it
-        self.subscriptions.resume(connection, session_present)
+        self._unanswered = False
+        self.subscriptions.resume(connection, session_present and not self._doubtful)
         connection.admitted(packet, settings.inflight_maximum, keep_alive, monotonic())
         packet.session_present = session_present
         if not self.may_write():  # what a lost session made void must not be taken up again by the next life

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from tidewire.client.address import Address
-from tidewire.client.errors import ConnectionFailed
+from tidewire.client.errors import ConnectionFailed, WebSocketRefused
 
 WRITE_HIGH_WATER_BYTES = 256 * 1024
 """What a transport may hold before publishers wait: enough for a few system calls, not for much delay."""
@@ -96,8 +96,13 @@ def explain(error: Exception, address: Address) -> str:
         return f"not permitted to connect to {address}"
     if isinstance(error, TimeoutError):
         return f"no answer from {address}"
+    if isinstance(error, WebSocketRefused):
+        return str(error)
     if isinstance(error, ConnectionError):
-        return f"{address} closed the connection: {os.strerror(code) if code else error}"
+        told = os.strerror(code) if code else str(error)
+        if not told:
+            told = "it does not seem to speak TLS" if address.secure else "it does not seem to speak MQTT"
+        return f"{address} closed the connection: {told}"
     message = str(error)
     if message.startswith("Multiple exceptions"):  # asyncio's, for a name with several addresses
         return f"connection refused by {address}: nothing listens there" if "refused" in message else message

@@ -15,6 +15,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from tidewire.client.address import Address
+from tidewire.client.errors import WebSocketRefused
 
 MAXIMUM_FRAME_BYTES = 268_435_460
 """Frames may be as large as the largest MQTT packet; packets have a limit of their own."""
@@ -97,7 +98,7 @@ class WebSocketProtocol(asyncio.Protocol):
             told = f"{self._address} does not speak WebSocket: {error}"
         else:
             told = str(error)
-        self.opened.set_exception(ConnectionAbortedError(told))
+        self.opened.set_exception(WebSocketRefused(told))
         assert self._transport is not None
         self._transport.abort()
 

@@ -43,6 +43,9 @@ from tidewire.wire.topics import check_topic_name
 _PINGREQ: Final = b"\xc0\x00"
 _NO_PROPERTIES: Final = Properties()
 
+PING_AFTER: Final = 0.75
+"""How much of a Keep Alive may pass in silence before PINGREQ: it is to arrive within the whole [MQTT-3.1.2-20]."""
+
 PING_PATIENCE: Final = 0.5
 """How much of a Keep Alive a PINGRESP may take: with it the time since the last packet stays below one and a half."""
 
@@ -136,7 +139,7 @@ class ClientConnection(Reading):
         if self._pinged_at > 0.0:
             if now - self._pinged_at >= self.keep_alive * PING_PATIENCE:
                 return f"the server did not answer PINGREQ in {self.keep_alive * PING_PATIENCE:g} s"
-        elif now - min(self._last_sent, self.last_received) >= self.keep_alive:
+        elif now - min(self._last_sent, self.last_received) >= self.keep_alive * PING_AFTER:
             self.put(_PINGREQ)
             if not self.reading_paused:
                 self._pinged_at = now
@@ -146,8 +149,9 @@ class ClientConnection(Reading):
         """Seconds until `tick` has something to look at."""
         if self._pinged_at > 0.0:
             return max(0.05, self._pinged_at + self.keep_alive * PING_PATIENCE - now)
-        # `_last_sent` is of the tick before: looked at twice as often, PINGREQ is early by half a Keep Alive at most.
-        return max(0.05, min(self.keep_alive / 2, min(self._last_sent, self.last_received) + self.keep_alive - now))
+        # `_last_sent` is of the tick before: looked at more often than need be, PINGREQ is not much too early.
+        silent_until = min(self._last_sent, self.last_received) + self.keep_alive * PING_AFTER
+        return max(0.05, min(self.keep_alive / 4, silent_until - now))
 
     # -- publishing
 

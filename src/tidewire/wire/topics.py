@@ -14,15 +14,15 @@ def check_topic_name(topic: bytes) -> None:
     if not topic:
         raise InvalidTopic("a topic name needs at least one character")
     if b"+" in topic or b"#" in topic:
-        raise InvalidTopic(f"topic name {topic!r} must not contain a wildcard")
+        raise InvalidTopic(f"topic name {_shown(topic)} must not contain a wildcard")
     if b"\0" in topic:
-        raise InvalidTopic(f"topic name {topic!r} must not contain U+0000")
+        raise InvalidTopic(f"topic name {_shown(topic)} must not contain U+0000")
 
 
 def check_topic_filter(topic_filter: bytes) -> None:
     """Raise InvalidTopic unless `topic_filter`, shared or not, can be subscribed to (4.7.1, 4.8.2)."""
     if b"\0" in topic_filter:
-        raise InvalidTopic(f"topic filter {topic_filter!r} must not contain U+0000")
+        raise InvalidTopic(f"topic filter {_shown(topic_filter)} must not contain U+0000")
     if topic_filter.startswith(SHARE_PREFIX):
         group, _, topic_filter = topic_filter[len(SHARE_PREFIX) :].partition(b"/")
         if not group or b"+" in group or b"#" in group:
@@ -37,9 +37,9 @@ def check_topic_filter(topic_filter: bytes) -> None:
     last = len(levels) - 1
     for index, level in enumerate(levels):
         if b"#" in level and (level != b"#" or index != last):
-            raise InvalidTopic(f"# must be the whole last level of topic filter {topic_filter!r}")
+            raise InvalidTopic(f"# must be the whole last level of topic filter {_shown(topic_filter)}")
         if b"+" in level and level != b"+":
-            raise InvalidTopic(f"+ must be a whole level of topic filter {topic_filter!r}")
+            raise InvalidTopic(f"+ must be a whole level of topic filter {_shown(topic_filter)}")
 
 
 def has_wildcard(topic_filter: bytes) -> bool:
@@ -69,3 +69,8 @@ def matches(topic_filter: bytes, topic: bytes) -> bool:
         if index >= len(topic_levels) or level not in (b"+", topic_levels[index]):
             return False
     return len(filter_levels) == len(topic_levels)
+
+
+def _shown(topic: bytes) -> str:
+    """For people: as the text that it is."""
+    return repr(topic.decode("utf-8", "backslashreplace"))
