@@ -9,7 +9,7 @@ SUITE ?=
 
 BIN := .venv/bin
 
-.PHONY: help run test fuzz chaos paho check bench build format lock clean
+.PHONY: help run test fuzz chaos paho interop check bench build format lock clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -35,6 +35,9 @@ chaos: build ## Cut connections and kill publishers during 100 000 publishes; AR
 
 paho: build ## Run the Paho interoperability suites; SUITE=path/to/paho.mqtt.testing
 	@$(BIN)/python tests/interop/paho_suites.py $(SUITE) $(ARGS)
+
+interop: build ## Run other people's clients against the broker; ARGS="--only rumqttc" runs one
+	@$(BIN)/python -m tests.interop.matrix $(ARGS)
 
 check: .venv/made ## Hold the sources to style, types and layers
 	@$(BIN)/ruff check

@@ -22,6 +22,7 @@ from benchmarks.load.clients import HOST, BrokerFailed, close_clients, open_clie
 
 START_TIMEOUT_S: Final = 15.0
 STOP_TIMEOUT_S: Final = 5.0
+WAYS: Final = ("TCP", "TLS", "WebSocket")
 OUTPUT: Final = "output"  # the file that keeps what a broker prints
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 TIDEWIRE_COMMAND: Final = f"{shlex.quote(sys.executable)} -m tidewire serve --config {{config}}"
@@ -55,10 +56,13 @@ def find_brokers(tidewire_command: str) -> list[Broker]:
 
 @dataclass(frozen=True)
 class Running:
-    """A broker that accepts connections."""
+    """A broker that accepts connections: at `port` of TCP, at the two after it of TLS and WebSocket where it can."""
 
     port: int
     process_id: int
+
+    def port_of(self, way: str) -> int:
+        return self.port + WAYS.index(way)
 
     def cpu_s(self) -> float:
         """Seconds of processor time used so far, user and system, by all threads and child processes."""
@@ -82,7 +86,7 @@ def running(broker: Broker) -> Iterator[Running]:
     Where there are two cores or more the load generator, this process, keeps the last and the broker gets the others.
     """
     _raise_open_file_limit()
-    port = _free_port()
+    port = _free_ports()
     with tempfile.TemporaryDirectory(prefix="tidewire-bench-") as name:
         directory = Path(name)
         process = _spawn(broker.command(port, directory), directory)
@@ -136,19 +140,20 @@ def _raise_open_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _free_port() -> int:
-    """A port below those that the system gives to clients: one of theirs could take it before the broker does."""
+def _free_ports() -> int:
+    """The first of three below those that the system gives to clients: one could take them before the broker does."""
     while True:
-        port = next(PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-                return port
-            except OSError:
-                continue
+        first = next(PORTS)
+        try:
+            for port in range(first, first + len(WAYS)):
+                with socket.socket() as probe:
+                    probe.bind((HOST, port))
+            return first
+        except OSError:
+            continue
 
 
-PORTS: Final = itertools.cycle(range(20_000 + os.getpid() % 10_000, 32_000))
+PORTS: Final = itertools.cycle(range(20_000 + os.getpid() % 10_000, 32_000, len(WAYS)))
 
 
 def _family(process_id: int) -> list[int]:
@@ -220,8 +225,20 @@ def _version(command: list[str]) -> str:
 
 
 def _write(path: Path, template: str, port: int) -> str:
-    path.write_text(template.replace("PORT", str(port)))
+    if "TLS_PORT" in template:
+        _make_certificate(path.parent)
+    for way in reversed(WAYS):
+        name = "PORT" if way == "TCP" else f"{way.upper()}_PORT"
+        template = template.replace(name, str(port + WAYS.index(way)))
+    path.write_text(template.replace("DIRECTORY", str(path.parent)))
     return str(path)
+
+
+def _make_certificate(directory: Path) -> None:
+    """A key on P-256, which every broker here may have, and a certificate that nobody looks at."""
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -days 1"
+    files = ["-keyout", str(directory / "key.pem"), "-out", str(directory / "certificate.pem")]
+    subprocess.run([*words.split(), *files], check=True, capture_output=True, timeout=START_TIMEOUT_S)
 
 
 # What the configurations have in common: loopback, anonymous, no log, nothing on disk, one thread for the work where
@@ -234,6 +251,19 @@ bind = ["127.0.0.1"]
 port = PORT
 log_level = "warning"
 
+[[listener]]
+bind = ["127.0.0.1"]
+port = TLS_PORT
+
+[listener.tls]
+certificate = "DIRECTORY/certificate.pem"
+key = "DIRECTORY/key.pem"
+
+[[listener]]
+bind = ["127.0.0.1"]
+port = WEBSOCKET_PORT
+protocol = "websocket"
+
 [[access.rules]]
 effect = "allow"
 topic = "#"
@@ -244,6 +274,7 @@ topic = "private/+/#"
 """
 
 MOSQUITTO: Final = """\
+user root
 listener PORT 127.0.0.1
 allow_anonymous true
 persistence false
@@ -253,6 +284,11 @@ max_inflight_messages 100
 max_queued_messages 0
 max_queued_bytes 0
 sys_interval 0
+listener TLS_PORT 127.0.0.1
+certfile DIRECTORY/certificate.pem
+keyfile DIRECTORY/key.pem
+listener WEBSOCKET_PORT 127.0.0.1
+protocol websockets
 """
 
 FLASHMQ: Final = """\

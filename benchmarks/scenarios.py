@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from socket import socket
 from time import sleep
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, Protocol, cast
 
 from benchmarks.brokers import Running
 from benchmarks.load import closed_loop
-from benchmarks.load.clients import close_clients, expect_silence, open_clients, subscribe
+from benchmarks.load.clients import close_clients, encrypted, expect_silence, open_clients, plain, subscribe
 from benchmarks.load.connections import connect_and_leave
 from benchmarks.load.open_loop import latencies_ns
 from benchmarks.load.publishers import make_source
 from benchmarks.load.subscribers import make_sink
 from benchmarks.load.tape import Tape
+from benchmarks.load.websocket import WebSocket
 
 WINDOW_BYTES: Final = 256 * 1024  # outstanding for one subscriber at QoS 0, at most
 WINDOW_MESSAGES: Final = 4096  # likewise, in messages
@@ -59,20 +61,24 @@ class Throughput:
     subscribers: int  # of each lane
     qos: int
     payload_bytes: int
+    way: str = "TCP"  # what the clients speak through
 
     @property
     def key(self) -> str:
-        return f"{self.shape}-qos{self.qos}-{self.payload_bytes}"
+        key = f"{self.shape}-qos{self.qos}-{self.payload_bytes}"
+        return key if self.way == "TCP" else f"{key}-{self.way.lower()}"
 
     @property
     def title(self) -> str:
         name = self.shape.rstrip("-01")
         size = f"{self.payload_bytes} B" if self.payload_bytes < 1024 else f"{self.payload_bytes // 1024} KiB"
-        return f"{name} {self.lanes * self.publishers}→{self.lanes * self.subscribers}, QoS {self.qos}, {size}"
+        title = f"{name} {self.lanes * self.publishers}→{self.lanes * self.subscribers}, QoS {self.qos}, {size}"
+        return title if self.way == "TCP" else f"{title}, {self.way}"
 
     def run(self, broker: Running, seconds: float) -> dict[str, float]:
-        sources = open_clients(broker.port, self.lanes * self.publishers, "source")
-        sinks = open_clients(broker.port, self.lanes * self.subscribers, "sink")
+        port, way = broker.port_of(self.way), WAYS[self.way]
+        sources = open_clients(port, self.lanes * self.publishers, "source", way=way)
+        sinks = open_clients(port, self.lanes * self.subscribers, "sink", way=way)
         topics = [b"bench/%03d" % number for number in range(self.lanes)]
         subscribe(sinks, [[topic] for topic in topics for _ in range(self.subscribers)], self.qos)
         lanes = []
@@ -315,8 +321,17 @@ def all_scenarios() -> list[Scenario]:
         for shape, lanes, publishers, subscribers in SHAPES:
             for qos in (0, 1, 2):
                 scenarios.append(Throughput(shape, lanes, publishers, subscribers, qos, payload_bytes))
+    for way in ("TLS", "WebSocket"):
+        for qos in (0, 1):
+            scenarios.append(Throughput("pair", 1, 1, 1, qos, 64, way))
     return [*scenarios, Mixed(), Routing(), Latency(0), Latency(1), Connecting(), Idle()]
 
+
+WAYS: Final[dict[str, Callable[[socket], socket]]] = {
+    "TCP": plain,
+    "TLS": encrypted,
+    "WebSocket": lambda client: cast(socket, WebSocket(client)),
+}
 
 SHAPES: Final = [
     ("pair", 1, 1, 1),

@@ -1,13 +1,14 @@
 """How many clients are opened, subscribed and closed: everything a run does before and after it is timed.
 
-A client here is a plain TCP socket that speaks MQTT 3.1.1. Packets come from `tidewire.wire`.
+A client here is a socket, plain or of TLS, or a `WebSocket`, that speaks MQTT 3.1.1. Packets come from `tidewire.wire`.
 """
 
 from __future__ import annotations
 
 import itertools
 import socket
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final
 
@@ -26,14 +27,37 @@ class BrokerFailed(Exception):
     """The broker refused, closed, lost something or fell silent; the text says what."""
 
 
-def open_clients(port: int, count: int, name: str, *, clean_session: bool = True) -> list[socket.socket]:
-    """`count` connected clients, as blocking sockets, with client identifiers that begin with `name` and are new."""
+def plain(client: socket.socket) -> socket.socket:
+    return client
+
+
+def encrypted(client: socket.socket) -> socket.socket:
+    """TLS, with whatever certificate the broker has: it is one of this run's own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(client)
+
+
+def open_clients(
+    port: int,
+    count: int,
+    name: str,
+    *,
+    clean_session: bool = True,
+    way: Callable[[socket.socket], socket.socket] = plain,
+) -> list[socket.socket]:
+    """`count` connected clients, as blocking sockets, with client identifiers that begin with `name` and are new.
+
+    `way` makes of each what it speaks through.
+    """
     clients: list[socket.socket] = []
     while len(clients) < count:
         batch: list[socket.socket] = []
         for _ in range(min(AT_ONCE, count - len(clients))):
             client = socket.create_connection((HOST, port), TIMEOUT_S)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client = way(client)
             client.sendall(connect_packet(f"{name}-{next(NUMBERS)}", clean_session))
             batch.append(client)
         for client in batch:
@@ -85,7 +109,7 @@ def close_clients(clients: Sequence[socket.socket]) -> None:
     for client in clients:
         try:
             client.setblocking(False)
-            client.send(disconnect)
+            client.sendall(disconnect)
         except OSError:
             pass  # the broker closed first, or a failed run left its socket full
         client.close()

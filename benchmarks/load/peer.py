@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 from typing import Final
 
 from benchmarks.load.clients import BrokerFailed
@@ -11,6 +12,7 @@ from benchmarks.load.clients import BrokerFailed
 READ_BYTES: Final = 1 << 20  # one read takes what a socket holds, so a fast broker costs few calls
 BUFFER: Final = bytearray(READ_BYTES)
 VIEW: Final = memoryview(BUFFER)
+NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Peer:
@@ -52,7 +54,7 @@ class Peer:
     def send(self, data: bytes | memoryview) -> int:
         try:
             return self.socket.send(data)
-        except BlockingIOError:
+        except NOT_NOW:
             return 0
         except OSError as error:
             raise BrokerFailed(f"the broker closed a connection ({error})") from None
@@ -67,7 +69,7 @@ class Peer:
         """How many bytes were read into BUFFER. Raises BrokerFailed at the end of the stream."""
         try:
             count = self.socket.recv_into(BUFFER)
-        except BlockingIOError:
+        except NOT_NOW:
             return 0
         except OSError as error:
             raise BrokerFailed(f"the broker closed a connection ({error})") from None

@@ -7,10 +7,13 @@ import socket
 from benchmarks.load.clients import BrokerFailed
 from benchmarks.load.peer import VIEW, Peer
 from benchmarks.load.tape import ANSWERS, CYCLE, PUBACK_BYTE, PUBCOMP_BYTE, PUBREC_BYTE, PUBREL_BYTE, Tape, with_type
+from benchmarks.load.websocket import FramedTape, WebSocket
 
 
 def make_source(client: socket.socket, tape: Tape, in_flight: int) -> Source:
     """A publisher at the QoS of `tape`, with at most `in_flight` messages unacknowledged at QoS 1 and 2."""
+    if isinstance(client, WebSocket):
+        tape = FramedTape(tape)
     return AcknowledgedSource(client, tape, in_flight) if tape.qos else Source(client, tape)
 
 

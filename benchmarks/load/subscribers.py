@@ -14,6 +14,7 @@ from typing import Final
 from benchmarks.load.clients import BrokerFailed
 from benchmarks.load.peer import BUFFER, VIEW, Peer
 from benchmarks.load.tape import PUBACK_BYTE, PUBCOMP_BYTE, PUBREC_BYTE, PUBREL_BYTE, Tape, blank, with_type
+from benchmarks.load.websocket import WebSocket, framed_acknowledgements
 
 FIRST_PROBE: Final = 16  # packets looked at for the length of a run of one type; doubled while all are of it
 LAST_PROBE: Final = 4096
@@ -29,6 +30,8 @@ class Tally:
 
 def make_sink(client: socket.socket, tape: Tape, tally: Tally, in_tape_order: bool) -> Sink:
     """A subscriber at the QoS of `tape`; `in_tape_order`: it gets every message of one publisher."""
+    if tape.qos == 1 and isinstance(client, WebSocket):
+        return FramingSink(client, tape, tally)
     if tape.qos == 2:
         return ReleasingSink(client, tape, tally)
     return AcknowledgingSink(client, tape, tally) if tape.qos else CountingSink(client, tape, tally, in_tape_order)
@@ -110,6 +113,13 @@ class AcknowledgingSink(Sink):
         answers[2::4] = data[at:end:size]
         answers[3::4] = data[at + 1 : end : size]
         return bytes(answers)
+
+
+class FramingSink(AcknowledgingSink):
+    """The same over WebSocket: each PUBACK in its frame."""
+
+    def answers(self, data: bytes, start: int, messages: int, first_byte: int) -> bytes:
+        return framed_acknowledgements(super().answers(data, start, messages, first_byte))
 
 
 class ReleasingSink(AcknowledgingSink):

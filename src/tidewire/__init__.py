@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from tidewire.client.options import Will as Will
     from tidewire.client.outbox import OutboxError as OutboxError
     from tidewire.client.outbox import SQLiteOutbox as SQLiteOutbox
+    from tidewire.client.scram import scram as scram
     from tidewire.client.stream import Stream as Stream
     from tidewire.engine.client_session import Publication as Publication
     from tidewire.engine.received import Message as Message
-    from tidewire.server.config import AccessConfig as AccessConfig
+    from tidewire.server.access_config import AccessConfig as AccessConfig
     from tidewire.server.config import Config as Config
     from tidewire.server.config import ConfigError as ConfigError
     from tidewire.server.embedded import Broker as Broker
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AccessConfig": "tidewire.server.config",
+    "AccessConfig": "tidewire.server.access_config",
     "Authentication": "tidewire.client.options",
     "Backoff": "tidewire.client.options",
     "Broker": "tidewire.server.embedded",
@@ -73,6 +74,7 @@ _HOMES = {
     "Subscription": "tidewire.client.options",
     "TidewireError": "tidewire.client.errors",
     "Will": "tidewire.client.options",
+    "scram": "tidewire.client.scram",
 }
 """Where each public name lives: a command that needs no client does not wait for one to load (PEP 562)."""
 

@@ -121,7 +121,7 @@ def test_authenticating_anew() -> None:
         assert (packet.reason_code, data_of(packet)) == (ReasonCode.RE_AUTHENTICATE, b"begin")
         peer.send(auth(ReasonCode.CONTINUE_AUTHENTICATION, b"\x07"))
         assert data_of(await peer.expect(Auth)) == b"\x08"
-        peer.send(auth(ReasonCode.SUCCESS, b""))
+        peer.send(auth(ReasonCode.SUCCESS, b"\x09"))
         await peer.expect(Auth)
         peer.send(Disconnect(ReasonCode.NOT_AUTHORIZED))
 
@@ -173,3 +173,36 @@ def test_who_has_no_authentication_cannot_authenticate_anew() -> None:
                 await client.reauthenticate()
 
     run(test())
+
+
+def test_nothing_is_sent_to_a_server_that_does_not_prove_itself() -> None:
+    came: list[object] = []
+    ended: list[int] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.expect_connect()
+        connack = Connack(session_present=peer.number > 0)
+        connack.properties.texts[p.AUTHENTICATION_METHOD] = METHOD
+        connack.properties.binaries[p.AUTHENTICATION_DATA] = b"proof" if peer.number == 0 else b"forged"
+        peer.send(connack)
+        while (packet := await peer.receive()) is not None:
+            came.append((peer.number, type(packet).__name__))
+            peer.abort()
+        ended.append(peer.number)
+
+    async def believe(data: bytes | None) -> bytes | None:
+        if data == b"forged":
+            raise PermissionError("the server is another one")
+        return b"begin"
+
+    async def test() -> None:
+        async with ScriptedServer(script) as server:
+            with pytest.raises(PermissionError, match="another one"):
+                async with Client(
+                    server.url, session_expiry=60, reconnect=SOON, authentication=Authentication(METHOD, believe)
+                ) as client:
+                    await client.publish("a", b"secret", qos=1)
+            await until(lambda: ended == [0, 1])
+
+    run(test())
+    assert came == [(0, "Publish")]

@@ -9,6 +9,7 @@ import pytest
 from tests.conformance.exchange import TIGHT_BYTES, answer_to, end_code, payloads, properties
 from tests.conformance.v5 import raw_connect
 from tests.engine.harness import NO_LIMIT, Peer, World
+from tests.engine.test_handshake import CountingAccess, auth, begin
 from tests.wire.malformed import FORMS, framed, sized
 from tidewire.engine.connection import Connection
 from tidewire.engine.ports import Access, Principal
@@ -271,6 +272,16 @@ def test_v5_4_12_0_1_an_unknown_authentication_method_is_refused_with_0x8c() -> 
 
 def test_v5_4_12_0_2_the_server_asks_for_no_more_data() -> None:
     assert auth_packets() == []
+
+
+@pytest.mark.parametrize(("code", "goes_on"), [(0x18, True), (0x19, False), (0x00, False)])
+def test_v5_4_12_0_3_the_clients_answer_to_auth_is_an_auth_of_0x18(code: int, goes_on: bool) -> None:
+    peer = begin(CountingAccess())
+    peer.take()
+    peer.send(auth(b"2", code))
+    answers = peer.take()
+    assert [type(answer) for answer in answers if isinstance(answer, Auth)] == ([Auth] if goes_on else [])
+    assert peer.is_closed is not goes_on
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from tests.process import BrokerProcess
 from tidewire.server import listener
-from tidewire.server.listener import Gate, peer_name, tcp_socket
+from tidewire.server.listener import Gate, host_of, tcp_socket, written
 from tidewire.wire.packets import Connack, Connect, Pingreq, Pingresp
 
 try:
@@ -66,6 +66,7 @@ class FakeProtocol:
         self.lost = False
         self.closed = False
         self.refused = ""
+        self.endpoint = None
         self.connection = self
         self.server = self
 
@@ -222,12 +223,13 @@ def test_both_families_can_be_named_on_one_port() -> None:
 
 
 @pytest.mark.parametrize(
-    ("peer", "name"),
-    [(("127.0.0.1", 5), "127.0.0.1:5"), (("::1", 5, 0, 0), "[::1]:5"), ("", "unix"), (None, "unix")],
+    ("peer", "name", "host"),
+    [
+        (("127.0.0.1", 5), "127.0.0.1:5", "127.0.0.1"),
+        (("::1", 5, 0, 0), "[::1]:5", "::1"),
+        ("", "unix", ""),
+        (None, "unix", ""),
+    ],
 )
-def test_a_peer_has_one_name_of_its_family(peer: object, name: str) -> None:
-    class Named(asyncio.BaseTransport):
-        def get_extra_info(self, key: str, default: object = None) -> object:
-            return peer
-
-    assert peer_name(Named()) == name
+def test_a_peer_has_one_name_of_its_family(peer: object, name: str, host: str) -> None:
+    assert (written(peer), host_of(peer)) == (name, host)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.process import BareClient, BrokerProcess, tidewire
-from tidewire.access import passwords
+from tidewire.access import hashes
+from tidewire.access.passwords import set_password
 from tidewire.wire.packets import Connack, Connect, Disconnect, Pingreq, Pingresp, Publish, Will
 
 SERVER_SHUTTING_DOWN = 0x8B
@@ -25,8 +26,8 @@ def broker() -> Iterator[BrokerProcess]:
 @pytest.fixture
 def slow_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A password file in which each verification takes long: three times the usual rounds."""
-    monkeypatch.setattr(passwords, "ITERATIONS", 600_000)
-    passwords.set_password(tmp_path / "passwords", "alice", b"secret")
+    monkeypatch.setattr(hashes, "PBKDF2_ITERATIONS", 600_000)
+    set_password(tmp_path / "passwords", "alice", b"secret", "sha512-pbkdf2")
     return tmp_path / "passwords"
 
 

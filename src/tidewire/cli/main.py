@@ -14,11 +14,17 @@ from tidewire._form import form
 from tidewire.cli import exits
 
 COMMANDS: Final = (
+    "access",
     "bench",
+    "certs",
     "completion",
+    "config",
+    "doctor",
+    "init",
     "passwd",
     "pub",
     "record",
+    "reload",
     "replay",
     "rr",
     "serve",

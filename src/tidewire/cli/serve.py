@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
 
@@ -13,7 +16,14 @@ from tidewire import __version__
 from tidewire._form import form
 from tidewire.server import log
 from tidewire.server.config import Config, ConfigError, read_config
+from tidewire.server.environment import unknown
+from tidewire.server.listener_config import ListenerConfig, TlsConfig
+from tidewire.server.process_file import process_file
+from tidewire.server.reload import heed_hangup
 from tidewire.server.server import Server
+
+TLS_PORT: Final = 8883
+"""Registered for MQTT over TLS."""
 
 
 @click.command()
@@ -21,9 +31,22 @@ from tidewire.server.server import Server
     "--bind", "-b", multiple=True, metavar="HOST", help="Address to listen on; may be repeated. [default: loopback]"
 )
 @click.option("--port", "-p", type=click.IntRange(0, 65_535), help="TCP port; 0 for any free one. [default: 1883]")
+@click.option("--tls-certificate", metavar="FILE.pem", help="Speak TLS, with this certificate. [default port: 8883]")
+@click.option("--tls-key", metavar="FILE.pem", help="The key of that certificate.")
+@click.option(
+    "--websocket-port",
+    type=click.IntRange(0, 65_535),
+    help="Serve WebSocket as well, at /mqtt; with TLS if the rest is.",
+)
 @click.option("--unix-socket", metavar="PATH", help="Listen on a Unix socket as well.")
 @click.option(
     "--config", "-c", "config_file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Configuration file."
+)
+@click.option(
+    "--pid-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the process number there, for `tidewire reload`.",
 )
 @click.option("--password-file", metavar="FILE", help="User names and passwords, made by `tidewire passwd`.")
 @click.option(
@@ -32,40 +55,71 @@ from tidewire.server.server import Server
 def serve(
     bind: tuple[str, ...],
     port: int | None,
+    tls_certificate: str | None,
+    tls_key: str | None,
+    websocket_port: int | None,
     unix_socket: str | None,
     config_file: Path | None,
+    pid_file: Path | None,
     password_file: str | None,
     log_level: str | None,
 ) -> None:
     """Run the broker until it is told to stop.
 
-    Without options it serves this machine only, without passwords. Options win over the configuration file.
+    Without options it serves this machine only, without passwords. Options win over TIDEWIRE_… variables of the
+    environment, and these over the configuration file. On SIGHUP, which `tidewire reload` sends, all are read anew.
 
     \b
     Examples:
       tidewire serve
       tidewire serve --port 18883 --log-level warning
       tidewire serve --bind 0.0.0.0 --password-file passwords.txt
+      tidewire serve --tls-certificate server.pem --tls-key server.key --websocket-port 8443
     """
-    try:
-        config = read_config(config_file) if config_file is not None else Config()
+
+    def read() -> Config:
+        config = read_config(config_file, os.environ)
         if bind:
             config.bind = list(bind)
         if port is not None:
             config.port = port
         if unix_socket is not None:
             config.unix_socket = unix_socket
+        _add_listeners(config, port, tls_certificate, tls_key, websocket_port)
         if password_file is not None:
             config.access.password_file = password_file
         if log_level is not None:
             config.log_level = log_level  # type: ignore[assignment]  # click has checked it
+        return config
+
+    try:
+        config = read()
         log.set_up(config.log_level)
-        _run(config)
+        for line in unknown(Config, os.environ):
+            log.logger.warning("environment: %s", line)
+        with process_file(pid_file) if pid_file is not None else nullcontext():
+            _run(config, read)
     except ConfigError as error:
-        _fail(str(error))
+        _fail(error.errors)
 
 
-def _run(config: Config) -> None:
+def _add_listeners(
+    config: Config, port: int | None, certificate: str | None, key: str | None, websocket_port: int | None
+) -> None:
+    """What the options ask for beside plain TCP, or in its place. Raises ConfigError."""
+    if (certificate is None) != (key is None):
+        missing = "--tls-key" if key is None else "--tls-certificate"
+        raise ConfigError(f"a certificate and its key belong together; add {missing} FILE.pem")
+    bind = config.bind
+    tls = TlsConfig(certificate, key) if certificate is not None and key is not None else None
+    if tls is not None:
+        config.listeners.append(ListenerConfig(bind=bind, port=TLS_PORT if port is None else port, tls=tls))
+        config.bind = []
+    if websocket_port is not None:
+        config.listeners.append(ListenerConfig(bind=bind, port=websocket_port, protocol="websocket", tls=tls))
+
+
+def _run(config: Config, read: Callable[[], Config]) -> None:
     loop_name = "asyncio"
     factory = None
     if sys.platform != "win32":
@@ -76,19 +130,21 @@ def _run(config: Config) -> None:
         except ImportError:
             pass
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_serve(config, loop_name))
+        runner.run(_serve(config, read, loop_name))
 
 
-async def _serve(config: Config, loop_name: str) -> None:
+async def _serve(config: Config, read: Callable[[], Config], loop_name: str) -> None:
     server = Server(config)
     await server.start()
     server.heed_signals()  # before the line that says it is ready
+    heed_hangup(server, read)
     log.logger.info(
         "tidewire %s (%s, %s) serves MQTT on %s", __version__, form(), loop_name, ", ".join(server.addresses)
     )
     await server.serve()
 
 
-def _fail(message: str) -> NoReturn:
-    click.echo(f"tidewire: {message}", err=True)
+def _fail(errors: list[str]) -> NoReturn:
+    for error in errors:
+        click.echo(f"tidewire: {error}", err=True)
     sys.exit(2)

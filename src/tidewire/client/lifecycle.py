@@ -551,7 +551,7 @@ class Lifecycle(Host):
                 self._unanswered = True
                 connection.put(packet.encode(settings.level))
                 self.flush()
-                await self._answer
+                await self._prove(connection, await self._answer)
         except TimeoutError:
             self._abandon()
             raise ConnectionFailed(f"no answer from {address} in {settings.connect_timeout:g} s") from None
@@ -594,6 +594,8 @@ class Lifecycle(Host):
             packet.session_present = True  # 3.1 does not say: to send PUBREL for nothing is better than not to send it
         self._unanswered = False
         self.subscriptions.resume(connection, session_present and not self._doubtful)
+        if settings.authentication is not None and p.AUTHENTICATION_DATA in properties.binaries:
+            connection.block()  # nothing leaves before the server has proven itself
         connection.admitted(packet, settings.inflight_maximum, keep_alive, monotonic())
         packet.session_present = session_present
         if not self.may_write():  # what a lost session made void must not be taken up again by the next life
@@ -603,6 +605,14 @@ class Lifecycle(Host):
         self.progressed()
         self.plan_flush()
 
+    async def _prove(self, connection: ClientConnection, packet: Connack) -> None:
+        """Hand the Authentication Data of CONNACK to whoever authenticates, who may not believe the server."""
+        data = packet.properties.binaries.get(p.AUTHENTICATION_DATA)
+        if self.settings.authentication is not None and data is not None:
+            await _called(self.settings.authentication, data)
+            connection.unblocked(monotonic())
+            self.wrote()
+
     async def _answer_challenge(self, packet: Auth) -> None:
         """The server goes on with enhanced authentication (4.12), in CONNECT or later."""
         authentication = self.settings.authentication
@@ -610,6 +620,8 @@ class Lifecycle(Host):
         assert authentication is not None and connection is not None
         data = packet.properties.binaries.get(p.AUTHENTICATION_DATA)
         if packet.reason_code == ReasonCode.SUCCESS:
+            if data is not None:
+                await _called(authentication, data)
             if self._reauthentication is not None and not self._reauthentication.done():
                 self._reauthentication.set_result(None)
             return

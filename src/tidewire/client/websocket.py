@@ -11,6 +11,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
@@ -121,8 +122,9 @@ class _Tunnel:
         self._outer = outer
 
     def write(self, data: bytes) -> None:
-        self._outer._frames.send_binary(data)
-        self._outer._send()
+        if self._outer._frames.state is State.OPEN:  # else it is as with a socket that is gone: nobody reads it
+            self._outer._frames.send_binary(data)
+            self._outer._send()
 
     def writelines(self, pieces: Iterable[bytes]) -> None:
         self.write(b"".join(pieces))
@@ -132,7 +134,7 @@ class _Tunnel:
 
     def write_eof(self) -> None:
         """Say that no more will come; the server answers that and closes."""
-        if self._outer._frames.close_sent is None:
+        if self._outer._frames.state is State.OPEN:
             self._outer._frames.send_close(1000)
             self._outer._send()
 

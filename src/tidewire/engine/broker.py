@@ -12,7 +12,7 @@ from tidewire.engine.connection import Connection
 from tidewire.engine.ledger import REASONS, SESSION_ENDED
 from tidewire.engine.limits import Limits
 from tidewire.engine.message import Message
-from tidewire.engine.ports import Access, Events, Hooks, Principal, Store, Transport
+from tidewire.engine.ports import Access, Events, Hooks, Principal, Store, Transport, Undecided
 from tidewire.engine.publishing import Publishing
 from tidewire.engine.router import SYS_PREFIX, Router
 from tidewire.engine.routing import Subscription
@@ -53,6 +53,8 @@ class Broker(Router):
         self.closing = False
         self._paced: dict[Session, None] = {}
         self._awaiting_commit: dict[Publishing, None] = {}
+        self._users: dict[str, int] = {}
+        """Connections by user name, where they are limited."""
         self._secret = secret
         self._identifiers_made = 0
         self._sys_at = now
@@ -128,6 +130,14 @@ class Broker(Router):
     def has_room_for(self, client_identifier: str) -> bool:
         return len(self.sessions) < self.limits.sessions or client_identifier in self.sessions
 
+    def has_room_for_user(self, user_name: str | None, client_identifier: str) -> bool:
+        """Whether one more connection of a user is within its limit; one that is taken over makes room for it."""
+        limit = self.limits.connections_per_user
+        if not limit or user_name is None or self._users.get(user_name, 0) < limit:
+            return True
+        session = self.sessions.get(client_identifier)
+        return session is not None and session.connection is not None and session.principal.user_name == user_name
+
     def open_session(
         self, connection: Connection, client_identifier: str, principal: Principal, clean_start: bool, now: float
     ) -> tuple[Session, bool]:
@@ -146,6 +156,10 @@ class Broker(Router):
                 self.end_session(session, now)
                 session = None
         present = session is not None
+        if session is not None and session.principal.grants is not principal.grants:
+            self.access.resumed(session.principal, principal)
+            for topic_filter in session.subscriptions or ():
+                self.routes.changed(topic_filter)  # what it may read may be another matter now
         if session is None:
             session = self.sessions[client_identifier] = Session(self, client_identifier, principal)
         session.principal = principal
@@ -160,10 +174,10 @@ class Broker(Router):
         statistics.connections_total += 1
         statistics.connections += 1
         statistics.connections_maximum = max(statistics.connections_maximum, statistics.connections)
+        self._count_user(session.principal.user_name, 1)
         session.expire_queue(now)
         connection.next_look = 0.0
-        if connection.keep_alive:
-            self.timers.add(now + 1.5 * connection.keep_alive, connection, now)
+        connection.plan(now)
         if self.store is not None and (session.expiry_interval or session.store is not None):
             self.store.session_kept(session)
             session.store = self.store
@@ -174,9 +188,12 @@ class Broker(Router):
     ) -> None:
         """The session's connection is gone (3.1.2.5, 3.1.2.11.2)."""
         self.statistics.connections -= 1
+        self._count_user(session.principal.user_name, -1)
         if connection in self._awaiting_commit:
             del self._awaiting_commit[connection]
         session.connection = None
+        if session.principal.client_identifier:  # nobody else's: a retained message may keep it for long
+            session.principal.publish_decisions.clear()
         session.pause()
         self.events.disconnected(session.client_identifier, connection.peer, reason_code, detail)
         if without_will:
@@ -194,6 +211,15 @@ class Broker(Router):
         session.plan(now)
         if session.store is not None:
             session.store.session_kept(session)
+
+    def _count_user(self, user_name: str | None, difference: int) -> None:
+        """A connection of a user came or went."""
+        if user_name is not None and self.limits.connections_per_user:
+            count = self._users.get(user_name, 0) + difference
+            if count:
+                self._users[user_name] = count
+            else:
+                del self._users[user_name]
 
     def end_session(self, session: Session, now: float) -> None:
         """Session State is discarded: subscriptions, queued messages, and a will that still waited is published."""
@@ -229,6 +255,8 @@ class Broker(Router):
         try:
             route = self.route(will.topic)
             allowed = self.may_publish(session.principal, will.topic)
+        except Undecided:
+            allowed = False  # it was to be answered when the client connected, and there is no time now
         except ProtocolViolation as violation:
             self.events.denied(session.client_identifier, f"will: {violation.detail}", will.topic)
             return
@@ -241,9 +269,15 @@ class Broker(Router):
         expires_at = now + will.expires_at if will.expires_at >= 0.0 else 0.0
         message = Message(will.topic, will.payload, will.qos, will.retain, will.properties, expires_at, will.publisher)
         if self.publish_hooks is None:
-            self.publish(message, route, now)
+            self.publish(message, route, now, session.principal)
         else:
             self.publish_hooked(session, message, route, True, now)
+
+    def access_changed(self) -> None:
+        """Access decisions are asked for anew from here on."""
+        for session in self.sessions.values():
+            session.principal = self.access.admitted(session.principal, session.client_identifier)
+        self.routes.clear()
 
     # -- the store
 

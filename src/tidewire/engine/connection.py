@@ -11,16 +11,28 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import i64
 
 from tidewire.engine import handshake
-from tidewire.engine.handshake import AUTHENTICATING, AWAITS_CONNECT, CONNECTED
+from tidewire.engine.allowance import Allowance
+from tidewire.engine.handshake import AUTHENTICATING, AWAITS_CONNECT, CHALLENGED, CONNECTED, DECIDING
 from tidewire.engine.message import IDENTIFIERS
-from tidewire.engine.ports import Principal, Transport
+from tidewire.engine.ports import Certificate, Exchange, Principal, Transport, Undecided
 from tidewire.engine.publishing import PUBCOMP_HEAD, Publishing, packet_identifier
 from tidewire.wire import properties as p
-from tidewire.wire.codes import CONNECT, PUBLISH, SUBACK_FAILURE, V5, V311, ConnectReturnCode, ReasonCode
+from tidewire.wire.codes import (
+    AUTH,
+    CONNECT,
+    DISCONNECT,
+    PUBLISH,
+    SUBACK_FAILURE,
+    V5,
+    V311,
+    ConnectReturnCode,
+    ReasonCode,
+)
 from tidewire.wire.errors import ProtocolError, ProtocolViolation, UnsupportedVersion
 from tidewire.wire.framing import find_packet
 from tidewire.wire.packets import (
     Acknowledgement,
+    Auth,
     Connack,
     Connect,
     Disconnect,
@@ -33,6 +45,7 @@ from tidewire.wire.packets import (
     Unsubscribe,
     decode,
 )
+from tidewire.wire.topics import split_share
 
 if TYPE_CHECKING:
     from tidewire.engine.broker import Broker
@@ -47,12 +60,22 @@ class Connection(Publishing):
         super().__init__(broker, transport)
         self.peer = peer
         """The address it comes from, for logs and access."""
+        self.certificate: Certificate | None = None
+        """What the listener has verified."""
         self.keep_alive = 0
         self.last_received = now
         self.state = AWAITS_CONNECT
         self.maximum_packet_size = broker.limits.connect_packet_bytes
         self.connect: Connect | None = None
         """The CONNECT whose authentication is under way."""
+        self.authentication_method = ""
+        """Of enhanced authentication (3.1.2.11.9), empty for none."""
+        self.exchange: Exchange | None = None
+        """The enhanced authentication that is under way, at CONNECT or later."""
+        self.allowance: Allowance | None = None
+        """What it may publish, where that is limited."""
+        self._held_until = 0.0
+        """It is not read from before then, because it has published more than it may; 0.0: it is."""
         self._reading_paused = False
         self._only_messages = False
         self._deadline = now + broker.limits.connect_timeout_s
@@ -71,8 +94,27 @@ class Connection(Publishing):
         self.last_received = now
         self.broker.statistics.bytes_received += len(data)
         self._only_messages = True
-        self._receive_guarded(data, now)
+        if self.allowance is None:
+            self._receive_guarded(data, now)
+        else:
+            self._receive_measured(self.allowance, data, now)
         return self._only_messages
+
+    def _receive_measured(self, allowance: Allowance, data: bytes, now: float) -> None:
+        """Read, and see that the client publishes no more than it may: 5.0 has codes for it, before it is held back."""
+        statistics = self.broker.statistics
+        messages, size = statistics.publish_received, statistics.publish_bytes_received
+        self.refusing = self.version == V5 and allowance.wait_s(now) > 0.0
+        self._receive_guarded(data, now)
+        if self.refusing or self.closed:
+            return
+        allowance.spend(statistics.publish_received - messages, statistics.publish_bytes_received - size)
+        wait_s = allowance.wait_s(now) if self.version != V5 else 0.0
+        if wait_s > 0.0 and not self._held_until:
+            statistics.publishers_held_back += 1
+            self._held_until = self.last_received = now + wait_s  # it cannot be heard meanwhile
+            self.transport.pause_reading()
+            self.broker.timers.add(self._held_until, self, now)
 
     def _receive_guarded(self, data: bytes, now: float) -> None:
         try:
@@ -104,8 +146,20 @@ class Connection(Publishing):
             handshake.admit(self, packet, reason_code, principal, now)
         except Exception as error:
             self.failed(error, now)
+        self._read_on(now)
+
+    def decided(self, now: float) -> None:
+        """What `Access.decide` was asked for is known. Never raises."""
+        if not self.closed and self.state == DECIDING:
+            self.state = CONNECTED
+            self.last_received = now  # it could not be heard meanwhile
+            self._read_on(now)
+
+    def _read_on(self, now: float) -> None:
+        """Read what waited."""
         if not self.closed:
-            self.transport.resume_reading()
+            if not self._reading_paused and not self._held_until:
+                self.transport.resume_reading()
             kept = self.kept
             self.kept = b""
             self._receive_guarded(kept, now)
@@ -115,7 +169,8 @@ class Connection(Publishing):
         self.unblock()
         if self._reading_paused:
             self._reading_paused = False
-            self.transport.resume_reading()
+            if self.state != DECIDING and not self._held_until:
+                self.transport.resume_reading()
         if self.session is not None and not self.closed:
             self.session.pump(now)
 
@@ -123,28 +178,46 @@ class Connection(Publishing):
         """End the connection from our side, with a DISCONNECT where the version has one (3.14)."""
         if self.closed:
             return
-        if self.version == V5 and self.state == CONNECTED:
+        if self.version == V5 and self.state >= CONNECTED:
             self.put_explained(Disconnect(reason_code), detail)
         self.finish(reason_code, detail, False, now)
 
     def due(self, now: float) -> None:
-        """Connect time-out, keep-alive, and the cut of a closed connection that does not drain."""
-        if (self.closed or self.state != CONNECTED) and now < self._deadline:
+        """Connect time-out, keep-alive, a proof that has expired, and the cut of a closed connection that does not
+        drain."""
+        if (self.closed or self.state < CONNECTED) and now < self._deadline:
             self.broker.timers.add(self._deadline, self, now)
             return
         if self.closed:
             self.transport.abort()
             return
-        if self.state != CONNECTED:
-            self.close(ReasonCode.KEEP_ALIVE_TIMEOUT, "no CONNECT in time", now)
-            return
-        if not self.keep_alive:
-            return
-        deadline = self.last_received + 1.5 * self.keep_alive
-        if now >= deadline:
+        session = self.session
+        if 0.0 < self._held_until <= now:
+            self._held_until = 0.0
+            if self.state != DECIDING and not self._reading_paused:
+                self.transport.resume_reading()
+        if session is None:
+            what = "no CONNECT in time" if self.connect is None else "authentication has not ended in time"
+            self.close(ReasonCode.KEEP_ALIVE_TIMEOUT, what, now)
+        elif 0.0 < session.principal.expires_at <= now:
+            self.close(ReasonCode.MAXIMUM_CONNECT_TIME, "what it proved its name by has expired", now)
+        elif self.keep_alive and self.state == CONNECTED and now >= self._keep_alive_deadline():
             self.close(ReasonCode.KEEP_ALIVE_TIMEOUT, "keep alive time-out", now)
         else:
-            self.broker.timers.add(deadline, self, now)
+            self.plan(now)
+
+    def plan(self, now: float) -> None:
+        """Ask to be looked at when the next deadline of a connected client comes."""
+        session = self.session
+        if session is not None and session.principal.expires_at > 0.0:
+            self.broker.timers.add(session.principal.expires_at, self, now)
+        if self.keep_alive:
+            self.broker.timers.add(max(now, self._keep_alive_deadline()), self, now)
+        if self._held_until:
+            self.broker.timers.add(self._held_until, self, now)
+
+    def _keep_alive_deadline(self) -> float:
+        return self.last_received + 1.5 * self.keep_alive
 
     # -- reading
 
@@ -157,62 +230,75 @@ class Connection(Publishing):
         size: i64 = len(data)
         position: i64 = 0
         packets: i64 = 0
-        while position < size:
-            if self.state != CONNECTED:
-                self._only_messages = False
-                if self.state == AUTHENTICATING or self.closed:
+        try:
+            while position < size:
+                if self.state != CONNECTED:
+                    self._only_messages = False
+                    if self.state == AUTHENTICATING or self.state == DECIDING or self.closed:
+                        break
+                    if self.state == CHALLENGED:
+                        following = self._read_answer(data, position, now)
+                    else:
+                        following = self._read_connect(data, position, now)
+                    if following == position:
+                        break
+                    position = following
+                    packets += 1
+                    continue
+                body = position + 2
+                if body > size:
                     break
-                following = self._read_connect(data, position, now)
-                if following == position:
+                length: i64 = data[position + 1]
+                end: i64 = body + length
+                if length >= 0x80:
+                    found_body, found_end = find_packet(data, position, self.maximum_packet_size, self.version == V5)
+                    body = found_body
+                    end = found_end
+                    if end < 0:
+                        break
+                if end > size:
+                    self.missing = end - size
                     break
-                position = following
+                first: i64 = data[position]
                 packets += 1
-                continue
-            body = position + 2
-            if body > size:
-                break
-            length: i64 = data[position + 1]
-            end: i64 = body + length
-            if length >= 0x80:
-                found_body, found_end = find_packet(data, position, self.maximum_packet_size, self.version == V5)
-                body = found_body
-                end = found_end
-                if end < 0:
+                if first == 0x30:
+                    following = self.publish_run(data, position, body, end, size, now)
+                    packets += (following - end) // (end - position)
+                    position = following
+                    continue
+                if first >> 4 == PUBLISH:
+                    self.publish(first, data, position, body, end, now)
+                elif length == 2 and (first == 0x40 or first == 0x50 or first == 0x62 or first == 0x70):
+                    self._acknowledged(first, packet_identifier(data, body), 0, now)
+                elif first == 0xC0 and length == 0:
+                    self.put(_PINGRESP)
+                    statistics.control_sent += 1
+                elif first == 0x10:
+                    raise ProtocolError("a second CONNECT")  # [MQTT-3.1.0-2], whatever it holds
+                elif end - position > self.broker.limits.control_packet_bytes:
+                    raise ProtocolViolation(
+                        ReasonCode.QUOTA_EXCEEDED,
+                        f"a packet without payload has more than {self.broker.limits.control_packet_bytes} bytes",
+                    )
+                else:
+                    self._only_messages = False
+                    self._handle(decode(int(first), data, int(body), int(end), self.version), now)
+                position = end
+                if self.closed:
                     break
-            if end > size:
-                self.missing = end - size
-                break
-            first: i64 = data[position]
-            packets += 1
-            if first == 0x30:
-                following = self.publish_run(data, position, body, end, size, now)
-                packets += (following - end) // (end - position)
-                position = following
-                continue
-            if first >> 4 == PUBLISH:
-                self.publish(first, data, position, body, end, now)
-            elif length == 2 and (first == 0x40 or first == 0x50 or first == 0x62 or first == 0x70):
-                self._acknowledged(first, packet_identifier(data, body), 0, now)
-            elif first == 0xC0 and length == 0:
-                self.put(_PINGRESP)
-                statistics.control_sent += 1
-            elif first == 0x10:
-                raise ProtocolError("a second CONNECT")  # [MQTT-3.1.0-2], whatever it holds
-            elif end - position > self.broker.limits.control_packet_bytes:
-                raise ProtocolViolation(
-                    ReasonCode.QUOTA_EXCEEDED,
-                    f"a packet without payload has more than {self.broker.limits.control_packet_bytes} bytes",
-                )
-            else:
-                self._only_messages = False
-                self._handle(decode(int(first), data, int(body), int(end), self.version), now)
-            position = end
-            if self.closed:
-                break
+        except Undecided as undecided:
+            packets -= 1  # the packet at `position` is read once more when the answer is there
+            self._await_decision(undecided)
         statistics.messages_received += packets
         if self.closed:
             return
         self.keep(data, position)
+
+    def _await_decision(self, undecided: Undecided) -> None:
+        self._only_messages = False
+        self.state = DECIDING
+        self.transport.pause_reading()
+        self.broker.access.decide(undecided, self)
 
     def _read_connect(self, data: bytes, position: i64, now: float) -> i64:
         """The first packet, which must be CONNECT [MQTT-3.1.0-1]; returns `position` while it is not whole."""
@@ -229,6 +315,21 @@ class Connection(Publishing):
         if packet.version == V5:
             find_packet(data, position, self.maximum_packet_size, True)  # now that it says what it is [MQTT-1.5.5-1]
         handshake.begin(self, packet, now)
+        return end
+
+    def _read_answer(self, data: bytes, position: i64, now: float) -> i64:
+        """What may come between CONNECT and CONNACK [MQTT-3.1.2-30]; returns `position` while it is not whole."""
+        first: i64 = data[position]
+        if first >> 4 != AUTH and first >> 4 != DISCONNECT:
+            raise ProtocolError("only AUTH or DISCONNECT may come before the authentication has ended")
+        body, end = find_packet(data, position, self.maximum_packet_size, True)
+        if end < 0 or end > len(data):
+            return position
+        packet = decode(int(first), data, body, end, self.version)
+        if isinstance(packet, Auth):
+            handshake.go_on(self, packet, now)
+        else:
+            self.finish(ReasonCode.SUCCESS, "the client has left before its authentication ended", True, now)
         return end
 
     # -- other packets
@@ -261,14 +362,19 @@ class Connection(Publishing):
             self.put_packet(Pingresp())  # its length was spelled with more bytes than it needs, as 3.1.1 allows
         elif isinstance(packet, Disconnect):
             self._disconnected(packet, now)
+        elif isinstance(packet, Auth):
+            handshake.go_on(self, packet, now)
         else:
             raise ProtocolError(f"{type(packet).__name__} is not for a server")
 
     def _subscribe(self, packet: Subscribe, now: float) -> None:
-        """Section 3.8.4."""
+        """Section 3.8.4. Raises Undecided, and nothing has been done then."""
         session = self.session
         assert session is not None
         broker = self.broker
+        if broker.access.fetches:
+            for request in packet.requests:
+                broker.access.may_subscribe(session.principal, split_share(request.topic_filter)[1])
         identifiers = packet.properties.subscription_identifiers
         identifier = identifiers[0] if identifiers else 0
         codes: list[int] = []
@@ -304,7 +410,7 @@ class Connection(Publishing):
 
     def _violated(self, violation: ProtocolViolation, now: float) -> None:
         """The peer broke the protocol (4.13)."""
-        if self.state == CONNECTED:
+        if self.state >= CONNECTED:
             self.close(violation.reason_code, violation.detail, now)
             return
         if isinstance(violation, UnsupportedVersion):
@@ -350,6 +456,7 @@ class Connection(Publishing):
         self.forget_publishing()
         session = self.session
         if session is None:
+            self.broker.statistics.connections_refused += 1
             self.broker.events.refused("", self.peer, reason_code, detail)
             return
         self.session = None

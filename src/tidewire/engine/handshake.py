@@ -1,16 +1,18 @@
-"""CONNECT and its answer (3.1.4, 3.2): who may come in, and with which session."""
+"""CONNECT, enhanced authentication and the answer (3.1.4, 4.12, 3.2): who may come in, and with which session."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tidewire.engine.allowance import Allowance
 from tidewire.engine.limits import MAXIMUM_INTERVAL
 from tidewire.engine.message import Message
 from tidewire.engine.ports import Principal
 from tidewire.wire import properties as p
 from tidewire.wire.codes import V5, V31, V311, ReasonCode, return_code
+from tidewire.wire.errors import ProtocolError
 from tidewire.wire.fields import MAXIMUM_VARIABLE_BYTE_INTEGER
-from tidewire.wire.packets import Connack, Connect, Will
+from tidewire.wire.packets import Auth, Connack, Connect, Will
 
 if TYPE_CHECKING:
     from tidewire.engine.connection import Connection
@@ -18,7 +20,12 @@ if TYPE_CHECKING:
 
 AWAITS_CONNECT: Final = 0
 AUTHENTICATING: Final = 1
-CONNECTED: Final = 2
+"""Somebody else finds out who it is: nothing is read."""
+CHALLENGED: Final = 2
+"""The client is to say more, with AUTH (4.12)."""
+CONNECTED: Final = 3
+DECIDING: Final = 4
+"""Connected, and somebody else finds out whether it may do what it asks for: nothing is read."""
 
 
 def begin(connection: Connection, packet: Connect, now: float) -> None:
@@ -33,17 +40,72 @@ def begin(connection: Connection, packet: Connect, now: float) -> None:
     if len(identifier.encode()) > broker.limits.client_identifier_bytes:
         refuse(connection, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "the client identifier is too long", now)
         return
-    if p.AUTHENTICATION_METHOD in packet.properties.texts:
-        refuse(connection, ReasonCode.BAD_AUTHENTICATION_METHOD, "no enhanced authentication is configured", now)
+    connection.connect = packet
+    method = packet.properties.texts.get(p.AUTHENTICATION_METHOD)
+    if method is not None:
+        connection.exchange = broker.access.exchange(method, connection)
+        if connection.exchange is None:
+            refuse(connection, ReasonCode.BAD_AUTHENTICATION_METHOD, "unknown authentication method", now)
+            return
+        connection.authentication_method = method
+        _step(connection, packet.properties.binaries.get(p.AUTHENTICATION_DATA, b""), now)
         return
     connection.state = AUTHENTICATING
-    connection.connect = packet
     answer = broker.access.authenticate(packet, connection)
     if answer is None:
         connection.transport.pause_reading()
     else:
         connection.connect = None
         admit(connection, packet, answer[0], answer[1], now)
+
+
+def go_on(connection: Connection, packet: Auth, now: float) -> None:
+    """AUTH came: the client goes on with its authentication, or begins anew (4.12.1)."""
+    method = connection.authentication_method
+    if not method or packet.properties.texts.get(p.AUTHENTICATION_METHOD) != method:
+        raise ProtocolError("AUTH names another authentication method than CONNECT")  # [MQTT-4.12.0-5, 4.12.0-7]
+    if packet.reason_code == ReasonCode.RE_AUTHENTICATE:
+        if connection.state != CONNECTED or connection.exchange is not None:
+            raise ProtocolError("AUTH begins anew before the authentication has ended")
+        connection.exchange = connection.broker.access.exchange(method, connection)
+    elif packet.reason_code != ReasonCode.CONTINUE_AUTHENTICATION or connection.exchange is None:
+        raise ProtocolError("AUTH goes on with an authentication that was not begun")
+    if connection.exchange is None:  # the rules have changed, and do not know the method any more
+        connection.close(ReasonCode.NOT_AUTHORIZED, "unknown authentication method", now)
+        return
+    _step(connection, packet.properties.binaries.get(p.AUTHENTICATION_DATA, b""), now)
+
+
+def _step(connection: Connection, data: bytes, now: float) -> None:
+    """Hand the client's data to its exchange, and the answer to the client."""
+    exchange = connection.exchange
+    assert exchange is not None
+    reason_code, answer, principal = exchange.step(data)
+    if reason_code == ReasonCode.CONTINUE_AUTHENTICATION:
+        if connection.state != CONNECTED:
+            connection.state = CHALLENGED
+        _put_auth(connection, reason_code, answer)
+        return
+    connection.exchange = None
+    packet = connection.connect
+    if packet is not None:
+        connection.connect = None
+        admit(connection, packet, reason_code, principal, now, answer)
+        return
+    session = connection.session
+    assert session is not None
+    if reason_code or principal is None or principal.user_name != session.principal.user_name:
+        connection.close(ReasonCode.NOT_AUTHORIZED, "authentication failed", now)  # [MQTT-4.12.1-2]
+        return
+    _put_auth(connection, ReasonCode.SUCCESS, answer)
+
+
+def _put_auth(connection: Connection, reason_code: int, data: bytes) -> None:
+    packet = Auth(reason_code)
+    packet.properties.texts[p.AUTHENTICATION_METHOD] = connection.authentication_method
+    if data:
+        packet.properties.binaries[p.AUTHENTICATION_DATA] = data
+    connection.put_packet(packet)
 
 
 def _note_limits(connection: Connection, packet: Connect) -> None:
@@ -57,7 +119,14 @@ def _note_limits(connection: Connection, packet: Connect) -> None:
     )
 
 
-def admit(connection: Connection, packet: Connect, reason_code: int, principal: Principal | None, now: float) -> None:
+def admit(
+    connection: Connection,
+    packet: Connect,
+    reason_code: int,
+    principal: Principal | None,
+    now: float,
+    authentication_data: bytes = b"",
+) -> None:
     """Authentication is done: open the session and acknowledge (3.2), or refuse."""
     if reason_code or principal is None:
         refuse(connection, reason_code or ReasonCode.NOT_AUTHORIZED, "authentication failed", now)
@@ -84,14 +153,24 @@ def admit(connection: Connection, packet: Connect, reason_code: int, principal: 
         integers[p.RECEIVE_MAXIMUM] = limits.receive_maximum
         integers[p.MAXIMUM_PACKET_SIZE] = limits.maximum_packet_size
         integers[p.TOPIC_ALIAS_MAXIMUM] = limits.topic_alias_maximum
+        if connection.authentication_method:
+            connack.properties.texts[p.AUTHENTICATION_METHOD] = connection.authentication_method  # [MQTT-4.12.0-5]
+            if authentication_data:
+                connack.properties.binaries[p.AUTHENTICATION_DATA] = authentication_data
         if connection.is_too_large(connack.encode(V5)):
             refuse(connection, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, "Maximum Packet Size is too small", now)
             return
+    principal = broker.access.admitted(principal, identifier)
     if broker.hooks is not None:
         reason_code, principal = broker.hooks.connecting(connection, packet, identifier, principal)
         if reason_code:
             refuse(connection, reason_code, "refused", now)
             return
+    if not broker.has_room_for_user(principal.user_name, identifier):
+        refuse(connection, ReasonCode.QUOTA_EXCEEDED, f"{limits.connections_per_user} connections of this user", now)
+        return
+    if limits.publish_messages_per_s or limits.publish_bytes_per_s:
+        connection.allowance = Allowance(limits.publish_messages_per_s, limits.publish_bytes_per_s, now)
     session, present = broker.open_session(connection, identifier, principal, packet.clean_start, now)
     session.expiry_interval = expiry_interval
     _set_will(session, packet.will)

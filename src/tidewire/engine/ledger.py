@@ -11,6 +11,7 @@ NO_PERMISSION: Final = 3
 SLOW_CONSUMER: Final = 4
 SESSION_ENDED: Final = 5
 RETAINED_FULL: Final = 6
+RATE_EXCEEDED: Final = 7
 
 REASONS: Final = (
     "queue full",
@@ -20,6 +21,7 @@ REASONS: Final = (
     "slow consumer",
     "session ended",
     "retained full",
+    "rate exceeded",
 )
 
 BURST_PAUSE_S: Final = 10.0

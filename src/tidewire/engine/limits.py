@@ -58,6 +58,15 @@ class Limits:
         self.outgoing_topic_aliases = 32
         """Topic aliases we set towards one client, whatever larger Topic Alias Maximum it names."""
 
+        # What one client or user may do; 0: as much as it likes.
+        self.connections_per_user = 0
+        """Connections of one user name at a time; past it CONNECT is refused with "quota exceeded"."""
+        self.publish_messages_per_s = 0
+        """Messages a second that one client may publish, and as many at once. What comes on top is refused with "quota
+        exceeded" in 5.0; before, where nothing can be said, the client is not read from until its time has come."""
+        self.publish_bytes_per_s = 0
+        """The same for the bytes of their payloads and properties."""
+
         # What the whole broker may hold.
         self.sessions = 1_000_000
         """Sessions, connected or not; past it CONNECT is refused as "server busy"."""

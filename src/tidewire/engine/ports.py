@@ -41,10 +41,48 @@ class Principal:
     def __init__(self, user_name: str | None, client_identifier: str) -> None:
         self.user_name = user_name
         self.client_identifier = client_identifier
+        self.expires_at = 0.0
+        """When the connection is cut off, 0.0 for never: a token proves a name for so long only."""
+        self.grants: object | None = None
+        """What `Access` has noted of this client alone; the engine only carries it."""
         self.publish_decisions: dict[bytes, bool] = {}
         """What `decided_by` said at its `decisions_epoch`."""
         self.decided_by: Access | None = None
         self.decisions_epoch = -1
+
+
+class Certificate:
+    """What a client's TLS certificate says of it, once it was verified."""
+
+    def __init__(
+        self, common_name: str, subject_alternative_names: tuple[str, ...], fingerprint: str, identity: str
+    ) -> None:
+        """`identity`: the name among these by which the listener knows the client; empty where it knows none."""
+        self.common_name = common_name
+        self.subject_alternative_names = subject_alternative_names
+        self.fingerprint = fingerprint
+        self.identity = identity
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Exchange:
+    """One enhanced authentication (4.12), from the client's first data to its end."""
+
+    def step(self, data: bytes) -> tuple[int, bytes, Principal | None]:
+        """(reason code, data for the client, principal) for the client's data. 0x18: it is asked for more; 0: it is
+        who the principal says; 0x80 and above: it is refused. Must not raise whatever the data are."""
+        return 0x87, b"", None
+
+
+class Undecided(Exception):
+    """Raised by `Access.may_publish` and `may_subscribe` when the answer has to be fetched: `decide` fetches it."""
+
+    def __init__(self, principal: Principal, action: str, topic: bytes) -> None:
+        super().__init__(action, topic)
+        self.principal = principal
+        self.action = action
+        """"publish" or "subscribe"."""
+        self.topic = topic
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -54,6 +92,8 @@ class Access:
     def __init__(self) -> None:
         self.unrestricted = True
         """When true, the engine does not ask the other questions at all."""
+        self.fetches = False
+        """Whether some answers have to be fetched: only then is Undecided raised."""
         self.epoch = 0
         """Moves when the rules change; answers given before are forgotten."""
         self.denied_code = 0x87
@@ -62,20 +102,46 @@ class Access:
     def authenticate(self, packet: Connect, connection: Connection) -> tuple[int, Principal | None] | None:
         """(reason code, principal) of a connecting client; None: the answer comes by `connection.authenticated`, later.
 
-        `connection.peer` is the address it comes from.
+        `connection.peer` is the address it comes from, `connection.certificate` what its certificate says.
         """
         return 0, EVERYBODY
 
+    def exchange(self, method: str, connection: Connection) -> Exchange | None:
+        """A new exchange for an Authentication Method; None for a method that is not known (0x8C)."""
+        return None
+
+    def admitted(self, principal: Principal, client_identifier: str) -> Principal:
+        """The principal under the client identifier that it has been given; the same where that decides nothing.
+
+        Asked once more of all sessions when the rules have changed.
+        """
+        return principal
+
+    def resumed(self, before: Principal, principal: Principal) -> None:
+        """A session that had one principal goes on with another."""
+
     def may_publish(self, principal: Principal, topic: bytes) -> bool:
+        """Raises Undecided."""
         return True
 
+    def may_keep(self, principal: Principal, client_identifier: str, topic: bytes) -> bool:
+        """Whether what a client has published by permission, a retained message, may still be handed on.
+
+        Asked when `epoch` has moved since. The client may be long gone.
+        """
+        return self.may_publish(principal, topic)
+
     def may_subscribe(self, principal: Principal, topic_filter: bytes) -> bool:
-        """False when every topic that the filter (without its share name) matches is denied."""
+        """False when every topic that the filter (without its share name) matches is denied. Raises Undecided."""
         return True
 
     def may_read(self, principal: Principal, topic: bytes) -> bool:
         """Whether one message may be delivered, asked when a route is built."""
         return True
+
+    def decide(self, undecided: Undecided, connection: Connection) -> None:
+        """Fetch an answer, and call `connection.decided` when the question can be asked again; never at once."""
+        raise NotImplementedError
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
+from tidewire.engine.ledger import RATE_EXCEEDED
 from tidewire.engine.message import IDENTIFIERS, Message
 from tidewire.engine.ports import Transport
 from tidewire.engine.reading import Reading
@@ -47,6 +48,8 @@ class Publishing(Reading):
         self._topic_aliases: dict[int, bytes] | None = None
         self._publish_properties: _PublishProperties | None = None
         self._promises: deque[_Promise] | None = None
+        self.refusing = False
+        """The client has published more than it may, and can be told so."""
 
     def client_identifier(self) -> str:
         """Of its session; empty before there is one."""
@@ -77,7 +80,9 @@ class Publishing(Reading):
         statistics = broker.statistics
         statistics.publish_received += count
         statistics.publish_bytes_received += count * (end - head_end)
-        if route is not None:
+        if self.refusing:
+            self._refuse(count, now)
+        elif route is not None:
             broker.publish_run(self, route, data[start:position], topic, count, length, head_length, now)
         else:
             self._deny(topic, count, now)
@@ -141,7 +146,10 @@ class Publishing(Reading):
                 self._answer(PUBREC_HEAD, identifier, 0)  # one that we have already [MQTT-4.3.3-10]
                 return
         reason_code: int
-        if route is None:
+        if self.refusing:
+            reason_code = ReasonCode.QUOTA_EXCEEDED
+            self._refuse(1, now)
+        elif route is None:
             reason_code = broker.access.denied_code
             self._deny(topic, 1, now)
         else:
@@ -151,7 +159,7 @@ class Publishing(Reading):
             if head:
                 message.adopt(head, tail_v5)
             if broker.publish_hooks is None:
-                reason_code = broker.publish(message, route, now)
+                reason_code = broker.publish(message, route, now, session.principal)
             else:
                 reason_code = broker.publish_hooked(session, message, route, False, now)
         if qos == 0:
@@ -228,7 +236,10 @@ class Publishing(Reading):
         return topic_end
 
     def _route_of(self, topic: bytes, now: float) -> Route | None:
-        """The route of a topic, or None where this client may not publish to it. Remembers that of `_topic`."""
+        """The route of a topic, or None where this client may not publish to it. Remembers that of `_topic`.
+
+        Raises Undecided, and nothing has been done then: the packet is read once more when the answer is there.
+        """
         broker = self.broker
         is_last = topic is self._topic
         if is_last and self._route_epoch == broker.routes.epoch:
@@ -242,6 +253,11 @@ class Publishing(Reading):
             self._route = route
             self._route_epoch = broker.routes.epoch
         return route
+
+    def _refuse(self, messages: i64, now: float) -> None:
+        session = self.session
+        assert session is not None
+        session.drop(RATE_EXCEEDED, int(messages), now)
 
     def _deny(self, topic: bytes, messages: i64, now: float) -> None:
         session = self.session

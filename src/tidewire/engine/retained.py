@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Final
 
 from tidewire.engine.message import Message
+from tidewire.engine.ports import Access, Principal
 
 _EXPIRY_STEP_S: Final = 60.0
 """How finely messages that expire are told apart: what nobody asks for is forgotten up to so much later."""
@@ -19,6 +20,11 @@ class _Node:
         self.message: Message | None = None
         self.number = 0
         """Of its message, in the order in which they were set."""
+        self.publisher: Principal | None = None
+        """Who may have to answer for the message: None where nobody is known to."""
+        self.access_epoch = -1
+        """Of the access rules that `kept` goes by."""
+        self.kept = True
 
 
 class RetainedMessages:
@@ -39,9 +45,11 @@ class RetainedMessages:
         """Step of time → topics whose message has expired when that step is over."""
         self._swept_to = 0
 
-    def set(self, message: Message) -> bool:
+    def set(self, message: Message, publisher: Principal | None = None, access_epoch: int = -1) -> bool:
         """Make it the retained message of its topic, or clear the topic when the payload is empty
-        [MQTT-3.3.1-5, 3.3.1-6]. False: a limit is reached, and the topic stays as it was."""
+        [MQTT-3.3.1-5, 3.3.1-6]. False: a limit is reached, and the topic stays as it was.
+
+        `publisher` was allowed to publish it by the access rules of that epoch; None: the rules do not concern it."""
         if not message.payload:
             self.clear(message.topic)
             return True
@@ -67,6 +75,9 @@ class RetainedMessages:
         if message.expires_at > 0.0:
             self._expiring.setdefault(self._step_of(message), {})[message.topic] = None
         node.message = message
+        node.publisher = publisher
+        node.access_epoch = access_epoch
+        node.kept = True
         self.last_number += 1
         node.number = self.last_number
         self.bytes += grows
@@ -76,6 +87,23 @@ class RetainedMessages:
 
     def current(self, topic: bytes) -> Message | None:
         """The retained message of a topic."""
+        node = self._node(topic)
+        return node.message if node is not None else None
+
+    def is_kept(self, message: Message, access: Access) -> bool:
+        """Whether it still is its topic's message, and its publisher still may publish there."""
+        node = self._node(message.topic)
+        if node is None or node.message is not message:
+            return False
+        publisher = node.publisher
+        if publisher is None or access.unrestricted:
+            return True
+        if node.access_epoch != access.epoch:
+            node.kept = access.may_keep(publisher, message.publisher, message.topic)
+            node.access_epoch = access.epoch
+        return node.kept
+
+    def _node(self, topic: bytes) -> _Node | None:
         node = self._root
         for level in topic.split(b"/"):
             children = node.children
@@ -85,7 +113,7 @@ class RetainedMessages:
             if child is None:
                 return None
             node = child
-        return node.message
+        return node
 
     def clear(self, topic: bytes) -> None:
         path: list[_Node] = [self._root]
@@ -100,6 +128,7 @@ class RetainedMessages:
         if message is None:
             return
         path[-1].message = None
+        path[-1].publisher = None
         self._no_longer_expires(message)
         self.count -= 1
         self.bytes -= message.size()

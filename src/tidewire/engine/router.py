@@ -145,27 +145,27 @@ class Router(Timed):
         return route
 
     def may_publish(self, principal: Principal, topic: bytes) -> bool:
-        """Whether a client may publish to a topic: never to `$SYS`, and else as the access rules say."""
-        if topic.startswith(SYS_PREFIX):
-            return False
+        """Whether a client may publish to a topic: never to `$SYS`, and else as the access rules say.
+
+        Raises Undecided."""
         access = self.access
         if access.unrestricted:
-            return True
+            return not topic.startswith(SYS_PREFIX)
         decisions = principal.publish_decisions
-        if (
-            principal.decided_by is not access
-            or principal.decisions_epoch != access.epoch
-            or len(decisions) >= self.limits.route_cache_topics
-        ):
+        if principal.decided_by is access and principal.decisions_epoch == access.epoch:
+            known = decisions.get(topic)
+            if known is not None:
+                return known
+        else:
             decisions.clear()
             principal.decided_by = access
             principal.decisions_epoch = access.epoch
-        known = decisions.get(topic)
-        if known is None:
-            known = access.may_publish(principal, topic)
-            if len(topic) <= self.limits.route_cache_topic_bytes:
-                decisions[topic] = known
-        return known
+        allowed = not topic.startswith(SYS_PREFIX) and access.may_publish(principal, topic)
+        if len(topic) <= self.limits.route_cache_topic_bytes:
+            if len(decisions) >= self.limits.route_cache_topics:
+                decisions.clear()
+            decisions[topic] = allowed
+        return allowed
 
     def deny_publish(self, session: Session, topic: bytes, messages: int, now: float) -> None:
         """Enter refused messages into the ledger of who sent them."""
@@ -174,8 +174,10 @@ class Router(Timed):
             self.events.denied(session.client_identifier, "publish", topic)
         session.drop(NO_PERMISSION, messages, now)
 
-    def publish(self, message: Message, route: Route, now: float) -> int:
+    def publish(self, message: Message, route: Route, now: float, publisher: Principal | None = None) -> int:
         """Retain a message if it says so and hand it to everybody on its route.
+
+        `publisher` answers for what is retained: the access rules were asked about it.
 
         Returns the reason code for its publisher: 0x10 where nobody subscribes, 0x97 where nothing of it could be kept.
         """
@@ -183,7 +185,7 @@ class Router(Timed):
         refused = False
         retain = message.retain
         if retain:
-            if self.retained.set(message):
+            if self.retained.set(message, publisher, self.access.epoch):
                 kept = True
                 if self.store is not None:
                     self.store.retained(message.topic, message if message.payload else None)
@@ -234,7 +236,7 @@ class Router(Timed):
             return reason_code
         if wanted.topic != message.topic:
             route = self.route(wanted.topic)
-        return self.publish(wanted, route, now)
+        return self.publish(wanted, route, now, session.principal if wanted.topic == message.topic else None)
 
     def publish_run(
         self,
@@ -297,9 +299,9 @@ class Router(Timed):
             for message in messages:
                 self._publish_special(message, route, now)
 
-    def access_changed(self) -> None:
-        """Access decisions are asked for anew from here on."""
-        self.routes.clear()
+    def publish_permissions_changed(self) -> None:
+        """Only whether clients may publish is asked for anew: who gets what stays as it is."""
+        self.routes.epoch += 1
 
     def _retained_full(self, message: Message, now: float) -> None:
         """Enter a message that could not be retained into the ledger of its publisher, or at least of the broker."""

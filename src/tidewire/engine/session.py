@@ -133,7 +133,7 @@ class Session(Delivery):
                 return  # the next acknowledgement comes back here
             delivery.position += 1
             budget -= 1
-            if broker.retained.current(message.topic) is not message:
+            if not broker.retained.is_kept(message, access):
                 continue
             if 0.0 < message.expires_at < now:
                 broker.retained.expire(message)

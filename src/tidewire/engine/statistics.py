@@ -23,6 +23,10 @@ class Statistics:
         self.connections_total: i64 = 0
         self.connections: i64 = 0
         self.connections_maximum: i64 = 0
+        self.connections_refused: i64 = 0
+        """By a limit, a TLS handshake, a PROXY header or the access rules."""
+        self.publishers_held_back: i64 = 0
+        """How often a client was not read from because it had published more than it may."""
         self.sessions_expired: i64 = 0
         self.subscriptions: i64 = 0
         self.shared_subscriptions: i64 = 0
@@ -78,6 +82,8 @@ class Statistics:
             "clients/disconnected": str(offline),
             "clients/inactive": str(offline),
             "clients/maximum": str(self.connections_maximum),
+            "clients/refused": str(self.connections_refused),
+            "clients/held back": str(self.publishers_held_back),
             "clients/expired": str(self.sessions_expired),
             "subscriptions/count": str(self.subscriptions),
             "shared_subscriptions/count": str(self.shared_subscriptions),

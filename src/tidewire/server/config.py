@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
+import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
 import msgspec
 
-from tidewire.access.passwords import PasswordFileError, read_passwords
-from tidewire.access.rules import Action, Effect, Rule, RuleAccess
+from tidewire.access.control import Policy
 from tidewire.engine.limits import Limits
-from tidewire.wire.errors import InvalidTopic
-from tidewire.wire.topics import check_topic_filter
+from tidewire.server.access_config import AccessConfig, AccessFault, make_policy
+from tidewire.server.config_document import Document, faults, suggestion, written
+from tidewire.server.environment import apply
+from tidewire.server.listener_config import ListenerConfig
+from tidewire.server.toml_lines import Place, lines_of
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -22,28 +26,26 @@ LARGEST_LIMIT: Final = 2**53
 """No limit is larger: past it a number is not exact in every type that it passes through."""
 
 
+LIMIT_BOUNDS: Final = {
+    "receive_maximum": (1, 65_535),
+    "inflight_maximum": (1, 65_534),
+    "topic_alias_maximum": (0, 65_535),
+    "keep_alive_maximum_s": (0, 65_535),
+    "maximum_packet_size": (256, 268_435_460),
+    "session_expiry_maximum_s": (0, 0xFFFF_FFFF),
+    "retained_burst": (1, LARGEST_LIMIT),
+}
+"""Limits that travel in a packet, or without which nothing would move."""
+
+
 class ConfigError(ValueError):
     """The configuration cannot be used; the text says what is wrong and how to mend it."""
 
-
-class RuleConfig(msgspec.Struct, forbid_unknown_fields=True):
-    """`[[access.rules]]`"""
-
-    effect: Effect
-    topic: str
-    action: Action = "all"
-    user: str | None = None
-
-
-class AccessConfig(msgspec.Struct, forbid_unknown_fields=True):
-    """`[access]`"""
-
-    anonymous: bool | None = None
-    """Whether clients without a user name may connect; when it is not said: only while there is no password file."""
-    password_file: str | None = None
-    disclose: bool = True
-    """Whether a refused client is told "not authorized" (0x87), rather than "unspecified error" (0x80)."""
-    rules: list[RuleConfig] = []
+    def __init__(self, *errors: str) -> None:
+        more = f" (and {len(errors) - 1} more: tidewire config check)" if len(errors) > 1 else ""
+        super().__init__(f"{errors[0]}{more}")
+        self.errors = list(errors)
+        """A line for each thing that is wrong."""
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,50 +64,103 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
     connections: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Connections at a time; 0: as many as open files allow."""
     log_level: LogLevel = "info"
+    """What is logged: this, and what is worse."""
+    listeners: list[ListenerConfig] = msgspec.field(default_factory=list, name="listener")
+    """Listeners beside the one of `bind` and `port`, each with what it asks for; `bind = []` leaves that one out."""
     access: AccessConfig = msgspec.field(default_factory=AccessConfig)
     limits: dict[str, int | float] = {}
     """Bounds of `tidewire.engine.limits`, by their names there."""
 
 
-def read_config(path: Path) -> Config:
-    """Read a configuration file. Raises ConfigError."""
+def read_config(path: Path | None, environment: Mapping[str, str] = MappingProxyType({})) -> Config:
+    """A configuration from a file, if there is one, and from variables, which win over it. Raises ConfigError."""
+    return convert(read_document(path, environment))
+
+
+def read_document(path: Path | None, environment: Mapping[str, str]) -> Document:
+    """The same, before it is held against its types. Raises ConfigError for a file that is no TOML."""
+    document = Document()
+    if path is not None:
+        try:
+            text = path.read_bytes().decode("utf-8")
+            document = Document(tomllib.loads(text), name=str(path))
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path} is not UTF-8 text") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(_syntax_fault(path, text, str(error))) from None
+        document.origins = {place: f"{path}, line {line}" for place, line in lines_of(text).items()}
+    apply(document, Config, environment)
+    return document
+
+
+def convert(document: Document) -> Config:
+    """The configuration that a document is. Raises ConfigError with all that is wrong with it."""
+    errors = [document.fault(place, message) for place, message in faults(Config, document.values)]
+    limits = document.values.get("limits")
+    for name, value in limits.items() if isinstance(limits, dict) else ():
+        if isinstance(value, int | float) and (message := limit_fault(name, value)):
+            errors.append(document.fault(("limits", name), message))
+    if errors:
+        raise ConfigError(*errors)
+    return msgspec.convert(document.values, Config)
+
+
+def check_config(document: Document) -> list[str]:
+    """All that keeps a broker from starting with it, as far as can be seen without opening its listeners."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    try:
-        return msgspec.convert(document, Config)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {_plainly(str(error))}") from None
+        config = convert(document)
+    except ConfigError as error:
+        return error.errors
+    errors = []
+    for part in (make_access, check_exposure):
+        try:
+            part(config)
+        except ConfigError as error:
+            errors.append(located(document, str(error)))
+    for number, listener in enumerate(config.listeners):
+        errors += [
+            document.fault(place, message) for place, message in _listener_faults(("listener", number), listener)
+        ]
+    if not config.listeners and not config.bind and config.unix_socket is None:
+        errors.append(document.fault(("bind",), "there is no address to listen on; name one"))
+    return errors
+
+
+def located(document: Document, message: str) -> str:
+    """A message about a configuration that was read, with the line that it is about, if it names one."""
+    rule = re.match(r"access\.rules, rule (\d+): ", message)
+    if rule is not None:
+        return document.fault(("access", "rules", int(rule[1]) - 1), message[rule.end() :])
+    key = re.match(r"((?:\w+\.)+\w+)(?: |: )", message)
+    place: Place = tuple(key[1].split(".")) if key is not None else document.place_of(message)
+    if place not in document.origins:
+        return f"{document.origin(place)}: {message}"
+    return f"{document.origins[place]}: {message if key is not None else f'{written(place)}: {message}'}"
 
 
 def make_limits(config: Config) -> Limits:
     """The engine's limits with those of the file. Raises ConfigError."""
     limits = Limits()
-    known = {name: value for name, value in vars_of(limits).items()}
+    errors = []
     for name, value in config.limits.items():
-        if name not in known:
-            raise ConfigError(f"limits.{name} does not exist{_suggest(name, list(known))}")
-        if not 0 <= value <= LARGEST_LIMIT:
-            raise ConfigError(f"limits.{name} must lie between 0 and {LARGEST_LIMIT}, not be {value}")
-        default = known[name]
-        setattr(limits, name, float(value) if isinstance(default, float) else int(value))
-    for name, least, most in (
-        ("receive_maximum", 1, 65_535),
-        ("inflight_maximum", 1, 65_534),
-        ("topic_alias_maximum", 0, 65_535),
-        ("keep_alive_maximum_s", 0, 65_535),
-        ("maximum_packet_size", 256, 268_435_460),
-        ("session_expiry_maximum_s", 0, 0xFFFF_FFFF),
-        ("retained_burst", 1, LARGEST_LIMIT),
-    ):
-        if not least <= getattr(limits, name) <= most:
-            raise ConfigError(f"limits.{name} must lie between {least} and {most}")
+        if message := limit_fault(name, value):
+            errors.append(f"limits.{name} {message}")
+        else:
+            setattr(limits, name, float(value) if isinstance(getattr(limits, name), float) else int(value))
+    if errors:
+        raise ConfigError(*errors)
     return limits
+
+
+def limit_fault(name: str, value: int | float) -> str:
+    """What is wrong with a limit; empty where nothing is."""
+    known = vars_of(Limits())
+    if name not in known:
+        return f"does not exist{suggestion(name, known)}"
+    least, most = LIMIT_BOUNDS.get(name, (0, LARGEST_LIMIT))
+    return "" if least <= value <= most else f"must lie between {least} and {most}, not be {value}"
 
 
 def vars_of(limits: Limits) -> dict[str, int | float]:
@@ -117,41 +172,49 @@ def vars_of(limits: Limits) -> dict[str, int | float]:
     }
 
 
-def make_access(config: Config) -> RuleAccess:
-    """Users and rules of the file. Raises ConfigError."""
-    access = config.access
-    passwords = None
-    if access.password_file is not None:
-        try:
-            passwords = read_passwords(Path(access.password_file))
-        except OSError as error:
-            raise ConfigError(f"cannot read the password file {access.password_file}: {error.strerror}") from None
-        except (PasswordFileError, UnicodeDecodeError) as error:
-            raise ConfigError(str(error)) from None
-    anonymous = access.anonymous if access.anonymous is not None else passwords is None
-    rules: list[Rule] = []
-    for number, rule in enumerate(access.rules, 1):
-        topic_filter = rule.topic.encode()
-        try:
-            check_topic_filter(topic_filter)
-        except InvalidTopic as error:
-            raise ConfigError(f"access.rules, rule {number}: {error}") from None
-        rules.append(Rule(rule.effect, rule.action, topic_filter, rule.user))
-    if not any(rule.effect == "allow" for rule in rules) and rules:
-        raise ConfigError('access.rules allow nothing; add at least one rule with effect = "allow"')
-    return RuleAccess(rules, passwords, anonymous, access.disclose)
+def make_access(config: Config) -> Policy:
+    """Who may connect, and who may do what. Raises ConfigError."""
+    try:
+        return make_policy(config.access)
+    except AccessFault as error:
+        raise ConfigError(str(error)) from None
 
 
 def check_exposure(config: Config) -> None:
     """Refuse to serve strangers on other machines unless the file says so. Raises ConfigError."""
     access = config.access
-    wide = [address for address in config.bind if not _is_loopback(address)]
-    if wide and access.password_file is None and access.anonymous is not True:
+    open_to_all = [
+        *config.bind,
+        *(
+            address
+            for listener in config.listeners
+            if listener.tls is None or listener.tls.client_certificate != "required"
+            for address in listener.bind
+        ),
+    ]
+    wide = [address for address in open_to_all if not _is_loopback(address)]
+    if wide and not access.proves_names() and access.anonymous is not True:
         raise ConfigError(
             f"refusing to listen on {wide[0]} where anybody could connect: no credentials are configured. "
             f"Make some: tidewire passwd passwords.txt NAME && "
             f"tidewire serve --bind {wide[0]} --password-file passwords.txt"
         )
+
+
+def _listener_faults(place: Place, listener: ListenerConfig) -> Iterator[tuple[Place, str]]:
+    from tidewire.server.tls import make_context  # noqa: PLC0415 (it imports this file)
+
+    if listener.port is None and listener.unix_socket is None:
+        yield place, "neither a port nor a unix_socket; add port = 8883"
+    if listener.tls is not None:
+        try:
+            make_context(listener.tls, listener.protocol)
+        except ConfigError as error:  # most name the key in front, without the number of the listener
+            named = re.match(r"listener\.([\w.]+):? ", str(error))
+            if named is None:
+                yield (*place, "tls"), str(error)
+            else:
+                yield (*place, *named[1].split(".")), str(error)[named.end() :]
 
 
 def _is_loopback(address: str) -> bool:
@@ -163,15 +226,9 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def _plainly(message: str) -> str:
-    """msgspec's message, and a suggestion for a mistyped key."""
-    if "contains unknown field" in message:
-        name = message.split("`")[1]
-        known = [*Config.__struct_fields__, *AccessConfig.__struct_fields__, *RuleConfig.__struct_fields__]
-        return message + _suggest(name, known)
-    return message
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {near[0]}?" if near else ""
+def _syntax_fault(path: Path, text: str, message: str) -> str:
+    """tomllib's message with the line in front, as all others have it."""
+    at = re.search(r" \(at line (\d+), column (\d+)\)$", message)
+    if at is not None:
+        return f"{path}, line {at[1]}: {message[: at.start()]}, at column {at[2]}"
+    return f"{path}, line {len(text.splitlines())}: {message.removesuffix(' (at end of document)')}, at the end"

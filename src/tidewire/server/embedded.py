@@ -11,7 +11,8 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from tidewire.server.config import AccessConfig, Config, ConfigError, check_exposure, make_limits, read_config
+from tidewire.server.access_config import AccessConfig
+from tidewire.server.config import Config, ConfigError, check_exposure, make_limits, read_config
 from tidewire.server.hooks import (
     DecidingHooks,
     OnConnect,
@@ -119,22 +120,23 @@ class Broker:
 
     @property
     def addresses(self) -> list[str]:
-        """Where it listens: `host:port`, or the path of a Unix socket."""
+        """Where it listens, for people: `host:port`, the path of a Unix socket, or a URL."""
         return list(self.server.addresses)
 
     @property
     def port(self) -> int:
-        """The TCP port, the same for all addresses; 0 when it listens on a Unix socket only."""
+        """The TCP port of the first listener that has one; 0 when it listens on Unix sockets only."""
         return self.server.port
 
     @property
     def url(self) -> str:
-        """An address for clients on this machine: `mqtt://127.0.0.1:1883`, or `unix:///path`."""
-        first = self.server.addresses[0]
-        if not self.port:
-            return f"unix://{first}"
-        host = first.rpartition(":")[0]
-        return f"mqtt://{_REACHED_BY.get(host, host)}:{self.port}"
+        """An address for clients on this machine: the first of `urls`."""
+        return self.urls[0]
+
+    @property
+    def urls(self) -> list[str]:
+        """All of them: `mqtt://127.0.0.1:1883`, `wss://127.0.0.1:8443/mqtt`, `unix:///path`."""
+        return [_reached(url) for url in self.server.urls]
 
     @property
     def clients(self) -> list[str]:
@@ -164,7 +166,9 @@ class Broker:
         asyncio.get_running_loop().call_soon(server.publish, message)
 
 
-_REACHED_BY: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+def _reached(url: str) -> str:
+    """Where a listener's clients on this machine find it."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def _merged(config: Config | Mapping[str, Any] | str | Path | None, overrides: Mapping[str, Any]) -> Config:

@@ -159,8 +159,11 @@ class ProgramHooks:
 class Client(Principal):
     """A client as access rules and hooks know it."""
 
-    def __init__(self, info: ClientInfo) -> None:
+    def __init__(self, info: ClientInfo, principal: Principal) -> None:
+        """`principal`: who it is to the access rules; its name may be another one now."""
         super().__init__(info.user_name, info.client_identifier)
+        self.expires_at = principal.expires_at
+        self.grants = principal.grants
         self.info = info
 
 
@@ -191,7 +194,7 @@ class DecidingHooks(Hooks):
                     return code, principal
             except Exception as error:
                 return _refusal(error, "on_connect", hook, info, CONNACK), principal
-        return 0, Client(info)
+        return 0, Client(info, principal)
 
     def publishing(self, session: Session, message: Message, is_will: bool, now: float) -> tuple[int, Message]:
         hook = self._hooks.on_publish

@@ -12,6 +12,7 @@ from tidewire.wire.codes import ReasonCode
 
 if TYPE_CHECKING:
     from tidewire.engine.connection import Connection
+    from tidewire.server.endpoint import Endpoint
     from tidewire.server.server import Server
 
 WRITE_HIGH_WATER_BYTES: Final = 256 * 1024
@@ -25,17 +26,32 @@ SMALL_READ_BYTES: Final = 4096
 class ClientProtocol(asyncio.Protocol):
     """One connection: asyncio's calls become the engine's."""
 
-    __slots__ = ("connection", "server")
+    __slots__ = ("connection", "endpoint", "entered", "name", "server")
 
     connection: Connection
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self.endpoint: Endpoint | None = None
+        """Where it comes in."""
+        self.entered = False
+        """It has its place there."""
+        self.name: object = None
+        """The socket's name of its other end, where it is not asked: a proxy's would be the proxy's."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection was made."""
+        return hasattr(self, "connection")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
-        self.connection = self.server.broker.accept(transport, peer_name(transport), self.server.clock())
+        if self.name is None:
+            self.name = transport.get_extra_info("peername")
+        self.connection = self.server.broker.accept(transport, written(self.name), self.server.clock())
+        if self.endpoint is not None and self.endpoint.tls is not None:
+            self.connection.certificate = self.endpoint.tls.certificate(transport.get_extra_info("ssl_object"))
         self.server.gate.admit(self, transport)
 
     def data_received(self, data: bytes) -> None:
@@ -105,9 +121,13 @@ class Gate:
         self._emptied: asyncio.Future[None] | None = None
 
     def admit(self, protocol: ClientProtocol, transport: asyncio.Transport) -> None:
-        if len(self.connections) >= self._limit:
-            now = protocol.server.clock()
-            protocol.connection.close(ReasonCode.SERVER_BUSY, f"{self._limit} connections are open", now)
+        refusal = self.refusal()
+        endpoint = protocol.endpoint
+        if not refusal and endpoint is not None and not protocol.entered:
+            refusal = endpoint.enter(host_of(protocol.name))
+            protocol.entered = not refusal
+        if refusal:
+            protocol.connection.close(ReasonCode.SERVER_BUSY, refusal, protocol.server.clock())
             transport.abort()
             return
         self.connections.add(protocol)
@@ -119,8 +139,20 @@ class Gate:
             if len(self._waiting) == 1:
                 asyncio.get_running_loop().call_later(1.0 / self._rate, self._let_in)
 
+    def change(self, accept_rate: int, connections: int) -> None:
+        """Another rate and number, from the next connection on."""
+        self._rate = accept_rate
+        self._limit = connections
+
+    def refusal(self) -> str:
+        """Why there is no room for another connection; empty where there is."""
+        return f"{self._limit} connections are open" if len(self.connections) >= self._limit else ""
+
     def leave(self, protocol: ClientProtocol) -> None:
         self.connections.discard(protocol)
+        if protocol.endpoint is not None and protocol.entered:
+            protocol.entered = False
+            protocol.endpoint.leave(host_of(protocol.name))
         if self._emptied is not None and not self.connections and not self._emptied.done():
             self._emptied.set_result(None)
 
@@ -145,12 +177,16 @@ class Gate:
         self._filled_at = now
 
 
-def peer_name(transport: asyncio.BaseTransport) -> str:
-    """The other end as `address:port`, or `unix`."""
-    name = transport.get_extra_info("peername")
+def written(name: object) -> str:
+    """The name of a socket's other end as `address:port`, or `unix`."""
     if isinstance(name, tuple) and len(name) >= 2:
         return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
     return "unix"
+
+
+def host_of(name: object) -> str:
+    """Its address alone; empty for a Unix socket."""
+    return str(name[0]) if isinstance(name, tuple) and name else ""
 
 
 def tcp_socket(address: str, port: int) -> socket.socket:

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import os
 import secrets
 import signal
-import socket
-import stat
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import monotonic
 from typing import Final
 
 from tidewire import __version__
-from tidewire.access.rules import RuleAccess
 from tidewire.engine.broker import Broker
-from tidewire.engine.connection import Connection
 from tidewire.engine.message import Message
-from tidewire.engine.ports import Events, Hooks, Principal
+from tidewire.engine.ports import Events, Hooks
 from tidewire.engine.timers import BUCKETS_PER_SECOND
 from tidewire.server.config import Config, ConfigError, check_exposure, make_access, make_limits
-from tidewire.server.listener import ClientProtocol, Gate, tcp_socket
+from tidewire.server.endpoint import Endpoint
+from tidewire.server.listener import ClientProtocol, Gate
+from tidewire.server.listener_config import ListenerConfig
 from tidewire.server.log import LogEvents, logger
+from tidewire.server.verification import Verification
 from tidewire.wire.codes import ReasonCode
-from tidewire.wire.packets import Connect
 
 STOP_GRACE_S: Final = 5.0
 """How long clients may take to read their last bytes when the broker stops."""
@@ -37,12 +33,6 @@ ABORT_GRACE_S: Final = 1.0
 
 RESERVED_FILES: Final = 64
 """Open files that are not connections: listeners, log, the loop's own."""
-
-PASSWORD_CHECKS: Final = 1
-"""Threads that verify passwords: slow by intent, so they must not take every core."""
-
-WAITING_PASSWORDS: Final = 1_000
-"""Log-ins that may wait for their verification; more are told that the server is busy."""
 
 
 class Server:
@@ -65,7 +55,7 @@ class Server:
         check_exposure(config)
         self.config = config
         self.clock = clock
-        self.access = _Access(make_access(config), self)
+        self.access = Verification(make_access(config), self)
         self.broker = Broker(
             clock(),
             make_limits(config),
@@ -75,62 +65,58 @@ class Server:
             secrets.token_bytes(32),
             hooks=hooks,
         )
-        self.gate = Gate(config.accept_rate, config.connections or open_files() - RESERVED_FILES)
+        self.gate = Gate(config.accept_rate, self.most_connections(config))
         self.flush_planned = False
+        self.urls: list[str] = []
+        """Where it listens, once it does: `mqtt://127.0.0.1:1883`, `wss://[::1]:8443/mqtt`, `unix:///path`."""
         self.addresses: list[str] = []
-        """Where it listens, once it does."""
+        """The same for people: without `mqtt://` and `unix://`."""
         self.port = 0
-        """The TCP port of all of them, if any has one."""
+        """The TCP port of the first of them that has one."""
+        first = ListenerConfig(bind=config.bind, port=config.port, unix_socket=config.unix_socket)
+        self.endpoints = [Endpoint(self, first, True), *(Endpoint(self, listener) for listener in config.listeners)]
         self._loop = asyncio.get_running_loop()
         self._make_protocol = protocol
         self._next_tick: asyncio.TimerHandle | None = None
-        self._listeners: list[asyncio.AbstractServer] = []
-        self._unix_socket: str | None = None
-        """The path that is ours to remove."""
         self._asked_to_stop = asyncio.Event()
 
     async def start(self) -> None:
         """Open the listeners. Raises ConfigError for an address that cannot be had."""
-        config = self.config
-        port = config.port
-        for address in config.bind:
+        for endpoint in self.endpoints:
             try:
-                listener = tcp_socket(address, port)
-            except (OSError, ValueError) as error:  # ValueError: no host can have that name
-                if address == "::1" and getattr(error, "errno", 0) in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                    continue  # a machine without IPv6
+                await endpoint.open()
+            except ConfigError:
                 await self.stop()
-                raise ConfigError(_cannot_listen(address, port, error)) from None
-            port = self.port = listener.getsockname()[1]  # all families on one port, also when it was 0
-            server = await self._loop.create_server(self._protocol, sock=listener, backlog=config.backlog)
-            self._listeners.append(server)
-            self.addresses.append(f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
-        if config.unix_socket is not None:
-            try:
-                _remove_dead_socket(config.unix_socket)
-                self._listeners.append(await self._loop.create_unix_server(self._protocol, config.unix_socket))
-            except (OSError, ValueError) as error:  # ValueError: the path has a null character
-                await self.stop()
-                reason = getattr(error, "strerror", None) or error
-                raise ConfigError(f"cannot listen on {config.unix_socket!r}: {reason}") from None
-            self._unix_socket = config.unix_socket
-            self.addresses.append(config.unix_socket)
-        if not self.addresses:
+                raise
+        self.note_addresses()
+        if not self.urls:
             raise ConfigError("there is no address to listen on; name one: --bind 127.0.0.1")
+        for line in self.access.policy.in_force:
+            logger.info("access: %s", line)
         self._keep_ticking()
+
+    def note_addresses(self) -> None:
+        """Where it listens: of all listeners that are open."""
+        self.urls = [url for endpoint in self.endpoints for url in endpoint.urls]
+        self.addresses = [url.removeprefix("mqtt://").removeprefix("unix://") for url in self.urls]
+        self.port = next((endpoint.port for endpoint in self.endpoints if endpoint.port), 0)
+
+    @staticmethod
+    def most_connections(config: Config) -> int:
+        """How many there may be at a time."""
+        return config.connections or open_files() - RESERVED_FILES
 
     async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
         """Close the doors, say good-bye, let the last bytes go out; then cut who has not read them."""
-        for listener in self._listeners:
-            listener.close()
-        if self._unix_socket is not None:
-            with suppress(OSError):
-                os.unlink(self._unix_socket)
+        for endpoint in self.endpoints:
+            endpoint.close()
         self.broker.shut_down(self.clock())
         for protocol in list(self.gate.connections):  # those that are not clients yet
             protocol.connection.close(ReasonCode.SERVER_SHUTTING_DOWN, "the server shuts down", self.clock())
         self.flush()
         self.access.close()
+        for endpoint in self.endpoints:
+            await endpoint.empty(ABORT_GRACE_S)
         if not await self.gate.empty(grace_s):
             for protocol in list(self.gate.connections):
                 protocol.connection.transport.abort()
@@ -189,79 +175,35 @@ class Server:
         self.broker.publish(message, self.broker.route(message.topic), self.clock())
         self.plan_flush(True)
 
-    def _protocol(self) -> ClientProtocol:
-        return self._make_protocol(self)
+    def tick(self, now: float) -> None:
+        """Let everything happen that is due."""
+        self.broker.tick(now)
+        for endpoint in self.endpoints:
+            endpoint.watch(now)
+
+    def make_protocol(self, endpoint: Endpoint) -> ClientProtocol:
+        """For a new connection."""
+        protocol = self._make_protocol(self)
+        protocol.endpoint = endpoint
+        return protocol
+
+    def refused(self, peer: str, reason_code: int, detail: str) -> None:
+        """A connection was turned away before the engine knew of it."""
+        self.broker.statistics.connections_refused += 1
+        self.broker.events.refused("", peer, reason_code, detail)
 
     def _keep_ticking(self) -> None:
         # The next tick falls on the edge of a bucket, so that nothing waits longer than a bucket lasts.
         until_edge = (1.0 - self.clock() * BUCKETS_PER_SECOND % 1.0) / BUCKETS_PER_SECOND
         self._next_tick = self._loop.call_later(until_edge, self._keep_ticking)
-        self.broker.tick(self.clock())
+        self.tick(self.clock())
         self.plan_flush()
-
-
-class _Access(RuleAccess):
-    """The rules, with passwords verified in a thread of their own."""
-
-    def __init__(self, rules: RuleAccess, server: Server) -> None:
-        super().__init__(rules.rules, rules.passwords, rules.anonymous, rules.denied_code == ReasonCode.NOT_AUTHORIZED)
-        self._server = server
-        self._loop = asyncio.get_running_loop()
-        self._threads = ThreadPoolExecutor(PASSWORD_CHECKS, "password")
-        self._waiting = 0
-
-    def authenticate(self, packet: Connect, connection: Connection) -> tuple[int, Principal | None] | None:
-        answer = super().authenticate(packet, connection)
-        if answer is not None:
-            return answer
-        if self._waiting >= WAITING_PASSWORDS:
-            return ReasonCode.SERVER_BUSY, None
-        self._waiting += 1
-        verified = self._loop.run_in_executor(self._threads, self.verify, packet)
-        verified.add_done_callback(lambda done: self._answer(connection, done))
-        return None
-
-    def close(self) -> None:
-        """Leave the log-ins that still wait: nobody is there to answer them."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _answer(self, connection: Connection, verified: asyncio.Future[tuple[int, Principal | None]]) -> None:
-        self._waiting -= 1
-        if not verified.cancelled():
-            connection.authenticated(*verified.result(), self._server.clock())
-            self._server.plan_flush()
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
     """An error of ours outside any connection: it is logged, and the broker goes on."""
     error = context.get("exception")
     logger.error("internal error: %s", context.get("message"), exc_info=error if isinstance(error, Exception) else None)
-
-
-def _cannot_listen(address: str, port: int, error: OSError | ValueError) -> str:
-    if isinstance(error, ValueError | socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return f"{address!r} is not an address of this machine"
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} of {address} is taken; stop what listens there, or choose another: --port {port + 1}"
-    if error.errno == errno.EACCES:
-        return f"not permitted to listen on port {port}; choose one above 1023: --port 1883"
-    return f"cannot listen on {address} port {port}: {error.strerror or error}"
-
-
-def _remove_dead_socket(path: str) -> None:
-    """Remove a Unix socket that nobody listens on any more; anything else at that path is left alone."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise FileExistsError(errno.EEXIST, "there is a file of that name")
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            os.unlink(path)
-            return
-    raise OSError(errno.EADDRINUSE, "another program listens there")
 
 
 def open_files(raised: bool = True) -> int:

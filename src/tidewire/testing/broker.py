@@ -115,6 +115,11 @@ class BrokerThread:
         """`mqtt://127.0.0.1:PORT`"""
         return self._broker.url
 
+    @property
+    def urls(self) -> list[str]:
+        """The same for every listener of `config`, in their order."""
+        return self._broker.urls
+
     # -- what happened
 
     @property

@@ -68,9 +68,9 @@ class Clock:
             self.now = max(self.now, min(end, planned, self.server.broker.timers.next_look()))
             while self._planned and self._planned[0][0] <= self.now:
                 heapq.heappop(self._planned)[2]()
-            self.server.broker.tick(self.now)
+            self.server.tick(self.now)
             self.server.flush()
         if seconds:
             # Timers fire in the quarter of a second after their time, and what is due now should have happened.
-            self.server.broker.tick(end + 1.0 / BUCKETS_PER_SECOND)
+            self.server.tick(end + 1.0 / BUCKETS_PER_SECOND)
         await self.settle()
