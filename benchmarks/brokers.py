@@ -180,7 +180,7 @@ def _resident_kib(process_id: int) -> int:
 
 def _tidewire(command: str) -> Callable[[int, Path], list[str]]:
     return lambda port, directory: shlex.split(
-        command.format(port=port, config=_write(directory / "tidewire.toml", TIDEWIRE, port))
+        command.format(port=port, config=write_config(directory / "tidewire.toml", TIDEWIRE, port))
     )
 
 
@@ -189,19 +189,19 @@ def _tidewire_version(command: str) -> str:
 
 
 def _mosquitto(program: str) -> Callable[[int, Path], list[str]]:
-    return lambda port, directory: [program, "-c", _write(directory / "mosquitto.conf", MOSQUITTO, port)]
+    return lambda port, directory: [program, "-c", write_config(directory / "mosquitto.conf", MOSQUITTO, port)]
 
 
 def _flashmq(program: str) -> Callable[[int, Path], list[str]]:
-    return lambda port, directory: [program, "--config-file", _write(directory / "flashmq.conf", FLASHMQ, port)]
+    return lambda port, directory: [program, "--config-file", write_config(directory / "flashmq.conf", FLASHMQ, port)]
 
 
 def _nanomq(program: str) -> Callable[[int, Path], list[str]]:
-    return lambda port, directory: [program, "start", "--conf", _write(directory / "nanomq.conf", NANOMQ, port)]
+    return lambda port, directory: [program, "start", "--conf", write_config(directory / "nanomq.conf", NANOMQ, port)]
 
 
 def _amqtt(program: str) -> Callable[[int, Path], list[str]]:
-    return lambda port, directory: [program, "-c", _write(directory / "amqtt.yaml", AMQTT, port)]
+    return lambda port, directory: [program, "-c", write_config(directory / "amqtt.yaml", AMQTT, port)]
 
 
 PEERS: Final[dict[str, tuple[Callable[[str], Callable[[int, Path], list[str]]], list[str]]]] = {
@@ -224,7 +224,7 @@ def _version(command: list[str]) -> str:
     return "unknown"
 
 
-def _write(path: Path, template: str, port: int) -> str:
+def write_config(path: Path, template: str, port: int) -> str:
     if "TLS_PORT" in template:
         _make_certificate(path.parent)
     for way in reversed(WAYS):

@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 import tidewire
-from benchmarks.brokers import TIDEWIRE, Broker, Running, running
+from benchmarks.brokers import TIDEWIRE, Broker, Running, running, write_config
 from benchmarks.clients.measure import PUBLISHES, ClientFailed, Variant, run, run_queue
 from benchmarks.clients.report import KINDS, OURS, Program, write_report
 from benchmarks.clients.work import Unsupported
@@ -106,9 +106,14 @@ def find_version(program: Program) -> str | None:
 
 def serve(port: int, directory: Path) -> list[str]:
     """The command of the broker that all clients speak to."""
-    config = directory / "tidewire.toml"
-    config.write_text(BROKER.replace("PORT", str(port)))
-    return [sys.executable, "-m", "tidewire", "serve", "--config", str(config)]
+    return [
+        sys.executable,
+        "-m",
+        "tidewire",
+        "serve",
+        "--config",
+        write_config(directory / "tidewire.toml", BROKER, port),
+    ]
 
 
 def measure(kind: str, variants: list[Variant], broker: Running, repeats: int, seconds: float) -> dict[Variant, Cell]:
