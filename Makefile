@@ -9,7 +9,7 @@ SUITE ?=
 
 BIN := .venv/bin
 
-.PHONY: help run test fuzz chaos paho interop check bench build format lock clean
+.PHONY: help run test test-compiled test-pure fuzz chaos faults paho interop check bench build format lock clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -17,10 +17,15 @@ help: ## Say what there is
 run: build ## Start the broker; ARGS="--port 18883" passes flags on
 	@$(BIN)/tidewire serve $(ARGS)
 
-test: build ## Run the tests on the compiled form, then on the pure one, with its coverage
+test: build ## Run the tests on the compiled form and, beside it, on the pure one with its coverage
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-compiled test-pure
+
+test-compiled:
 	@if [ "$(TIDEWIRE_PURE)" != 1 ] && [ -d build/compiled ]; \
 	then TIDEWIRE_PURE=0 $(BIN)/pytest $(ARGS); \
 	else echo "tidewire: no compiled form here; testing the pure one only"; fi
+
+test-pure:
 	@TIDEWIRE_PURE=1 $(BIN)/coverage run -m pytest $(ARGS)
 	@$(BIN)/coverage report
 
@@ -32,6 +37,10 @@ chaos: build ## Cut connections and kill publishers during 100 000 publishes; AR
 	@TIDEWIRE_CHAOS_PUBLISHES=$${TIDEWIRE_CHAOS_PUBLISHES:-100000} TIDEWIRE_CHAOS_CUTS=$${TIDEWIRE_CHAOS_CUTS:-200} \
 	TIDEWIRE_CHAOS_KILLS=$${TIDEWIRE_CHAOS_KILLS:-50} TIDEWIRE_CHAOS_SEED=$${TIDEWIRE_CHAOS_SEED:-$$(date +%s)} \
 	$(BIN)/pytest tests/faults/test_client_chaos.py $(ARGS)
+
+faults: build ## Kill the broker a hundred times under load, and drop what the disk was not told to keep
+	@TIDEWIRE_FAULT_KILLS=$${TIDEWIRE_FAULT_KILLS:-100} TIDEWIRE_FAULT_SEED=$${TIDEWIRE_FAULT_SEED:-$$(date +%s)} \
+	$(BIN)/pytest tests/faults/test_broker_kills.py $(ARGS)
 
 paho: build ## Run the Paho interoperability suites; SUITE=path/to/paho.mqtt.testing
 	@$(BIN)/python tests/interop/paho_suites.py $(SUITE) $(ARGS)

@@ -60,6 +60,8 @@ class Running:
 
     port: int
     process_id: int
+    start_s: float = 0.0
+    """From its exec to the answer to the first CONNECT."""
 
     def port_of(self, way: str) -> int:
         return self.port + WAYS.index(way)
@@ -72,6 +74,11 @@ class Running:
         """VmRSS of the process and its children."""
         return sum(_resident_kib(process_id) for process_id in _family(self.process_id)) * 1024
 
+    def written_bytes(self) -> int:
+        """What the process has had written to the disk so far, by itself or by the kernel afterwards."""
+        fields = Path(f"/proc/{self.process_id}/io").read_text().split()
+        return int(fields[fields.index("write_bytes:") + 1])
+
 
 def machine_cpu_s() -> float:
     """Seconds of processor time that all programs on the machine, and its hypervisor, have used so far."""
@@ -81,25 +88,34 @@ def machine_cpu_s() -> float:
 
 @contextmanager
 def running(broker: Broker) -> Iterator[Running]:
+    """`serving` in a directory of its own, which is gone afterwards."""
+    with (
+        tempfile.TemporaryDirectory(prefix="tidewire-bench-") as name,
+        serving(broker, Path(name), START_TIMEOUT_S, STOP_TIMEOUT_S) as started,
+    ):
+        yield started
+
+
+@contextmanager
+def serving(broker: Broker, directory: Path, start_timeout_s: float, stop_timeout_s: float) -> Iterator[Running]:
     """Start `broker` on a free port and wait until it answers a CONNECT; end it by its process id.
 
     Where there are two cores or more the load generator, this process, keeps the last and the broker gets the others.
     """
     _raise_open_file_limit()
     port = _free_ports()
-    with tempfile.TemporaryDirectory(prefix="tidewire-bench-") as name:
-        directory = Path(name)
-        process = _spawn(broker.command(port, directory), directory)
+    began = time.monotonic()
+    process = _spawn(broker.command(port, directory), directory)
+    try:
+        _wait_until_ready(broker, process, port, directory / OUTPUT, began + start_timeout_s)
+        yield Running(port, process.pid, time.monotonic() - began)
+    finally:
+        process.terminate()
         try:
-            _wait_until_ready(broker, process, port, directory / OUTPUT)
-            yield Running(port, process.pid)
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait(stop_timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _spawn(arguments: list[str], directory: Path) -> subprocess.Popen[bytes]:
@@ -122,8 +138,9 @@ def _cores() -> tuple[frozenset[int], frozenset[int]]:
     return frozenset({last}), ALL_CORES - {last}
 
 
-def _wait_until_ready(broker: Broker, process: subprocess.Popen[bytes], port: int, output: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
+def _wait_until_ready(
+    broker: Broker, process: subprocess.Popen[bytes], port: int, output: Path, deadline: float
+) -> None:
     while True:
         try:
             close_clients(open_clients(port, 1, "bench-ready"))
@@ -250,6 +267,7 @@ TIDEWIRE: Final = """\
 bind = ["127.0.0.1"]
 port = PORT
 log_level = "warning"
+durability = "memory"
 
 [[listener]]
 bind = ["127.0.0.1"]

@@ -7,6 +7,9 @@ import pytest
 
 from tidewire._form import form, stale
 
+os.environ.setdefault("TIDEWIRE_DURABILITY", "memory")
+"""Brokers that tests start keep nothing in their user's directory; --data says otherwise."""
+
 pytest_plugins = ["pytester"]  # for the tests of our own plugin
 
 

@@ -1,7 +1,7 @@
 """Write the figures in README.md and docs/speed.md from benchmarks/results; `--check` only compares them.
 
 `make bench` writes the results: latest.json of the brokers, of which this shows the rows that a newcomer asks for, and
-clients.md of the clients, which it shows whole.
+clients.md and durable.md, of the clients and of durability, which it shows whole.
 """
 
 import json
@@ -98,9 +98,15 @@ def client_figures() -> str:
     return (ROOT / "benchmarks/results/clients.md").read_text().partition("\n\n")[2]
 
 
+def durable_figures() -> str:
+    """The tables of durability, without their title."""
+    return (ROOT / "benchmarks/results/durable.md").read_text().partition("\n\n")[2]
+
+
 BLOCKS = {
     "<!-- figures: python tools/readme_table.py -->\n": broker_figures,
     "<!-- client figures: python tools/readme_table.py -->\n": client_figures,
+    "<!-- durable figures: python tools/readme_table.py -->\n": durable_figures,
 }
 
 

@@ -6,6 +6,7 @@ import socket
 
 from benchmarks.load.clients import BrokerFailed
 from benchmarks.load.peer import VIEW, Peer
+from benchmarks.load.subscribers import Tally
 from benchmarks.load.tape import ANSWERS, CYCLE, PUBACK_BYTE, PUBCOMP_BYTE, PUBREC_BYTE, PUBREL_BYTE, Tape, with_type
 from benchmarks.load.websocket import FramedTape, WebSocket
 
@@ -136,3 +137,16 @@ class AcknowledgedSource(Source):
                 self.early.remove(first_byte << 16 | count % CYCLE + 1)
                 count += 1
         return count
+
+
+class CountedSource(AcknowledgedSource):
+    """A publisher at QoS 1 whose PUBACKs are what is counted: nobody who could count is there to get its messages."""
+
+    def __init__(self, client: socket.socket, tape: Tape, in_flight: int, tally: Tally) -> None:
+        super().__init__(client, tape, in_flight)
+        self.tally = tally
+
+    def readable(self) -> None:
+        before = self.acknowledged
+        super().readable()
+        self.tally.delivered += self.acknowledged - before

@@ -8,8 +8,9 @@ with Client("mqtt://localhost") as client:
         for message in stream:
             print(message.topic, message.text())
 
-Every method may be called from several threads. An error comes out of the call that it belongs to; one that ends the
-client comes out of every call from then on. None of the user's code runs on the client's thread or under a lock.
+Every method may be called from several threads. An error comes out of the call that it belongs to, except that of a
+QoS 0 message that was on its way already: it comes out of the next `publish` or `drain`, or of the end. One that ends
+the client comes out of every call from then on. None of the user's code runs on the client's thread or under a lock.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ from types import TracebackType
 from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, Self, TypeVar, Unpack, cast
 
 from tidewire.client import stream as asynchronous_stream
+from tidewire.client.client import STREAM_MESSAGES, Statistics
 from tidewire.client.client import Client as AsynchronousClient
-from tidewire.client.client import Statistics
 from tidewire.client.errors import NotConnected
 from tidewire.client.handlers import Handler, Pattern
 from tidewire.client.options import OverflowPolicy, PublishOptions, Subscription, encode_payload
 from tidewire.engine.received import Message
+from tidewire.wire import properties as p
 from tidewire.wire.codes import ReasonCode
+from tidewire.wire.errors import InvalidTopic
+from tidewire.wire.fields import MAXIMUM_STRING_BYTES
 from tidewire.wire.packets import Connack
 from tidewire.wire.topics import check_topic_name
 
@@ -43,6 +47,12 @@ BURST_MESSAGES: Final = 256
 
 UNACKNOWLEDGED_MESSAGES: Final = 10_000
 """QoS 0 messages that may be on their way to the client's thread before `publish` waits for it."""
+
+GATHERED_BYTES: Final = 16 * 1024
+"""Largest of them; `publish` waits for larger ones, lest ten thousand fill the memory while the network is slow."""
+
+_HEADER_BYTES: Final = 8
+"""Of a QoS 0 PUBLISH (3.3): first byte, four of Remaining Length, two of the topic's length, no properties."""
 
 _INTERRUPTIBLE_S: Final = 0.1 if sys.platform == "win32" else None
 """Windows does not let Ctrl-C interrupt a wait without an end."""
@@ -63,9 +73,6 @@ class Client:
         self._client = AsynchronousClient(*arguments, **options)
         self._thread: _LoopThread | None = None
         self._handlers: list[_Handled] = []
-        self._unsent: deque[tuple[str, bytes, bool]] = deque()
-        self._sending = False
-        self._known_topics: set[str] = set()
 
     # -- the connection
 
@@ -76,17 +83,14 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            if self._thread is not None:
-                self._call(self._client.__aexit__(kind, error, traceback))
-        finally:
-            self._end()
+        if self._thread is not None:
+            self._leave(lambda: self._client.__aexit__(kind, error, traceback), error)
 
     def connect(self) -> None:
         """Connect. Raises ConnectionFailed, or ConnectionRefused if the server says no."""
         if self._thread is not None:
             raise RuntimeError("the client is connected already")
-        self._thread = _LoopThread()
+        self._thread = _LoopThread(self._client)
         try:
             self._call(self._client.connect())
         except BaseException:
@@ -96,10 +100,7 @@ class Client:
     def disconnect(self, reason_code: int = 0, *, session_expiry: int | None = None) -> None:
         """End the connection (3.14) and the client's thread."""
         if self._thread is not None:
-            try:
-                self._call(self._client.disconnect(reason_code, session_expiry=session_expiry))
-            finally:
-                self._end()
+            self._leave(lambda: self._client.disconnect(reason_code, session_expiry=session_expiry))
 
     @property
     def connected(self) -> bool:
@@ -131,18 +132,31 @@ class Client:
 
     def drain(self, timeout: float | None = None) -> None:
         """Wait until everything published is acknowledged and written. Raises TimeoutError after so many seconds."""
-        self._call(self._client.drain(timeout))
+        thread = self._running()
+
+        async def drain() -> None:
+            async with asyncio.timeout(timeout):
+                await thread.gathered.in_turn(self._client.drain)
+
+        thread.call(drain())
+        thread.gathered.raise_late_error()
 
     # -- publishing
 
     def publish(
         self, topic: str, payload: Any = b"", *, qos: int = 0, retain: bool = False, **options: Unpack[PublishOptions]
     ) -> ReasonCode | None:
-        """Publish, and wait as `tidewire.Client.publish` does; at QoS 0 until it is on its way to the thread."""
-        if qos == 0 and not options and self._client.connected:
-            self._publish_at_most_once(topic, encode_payload(payload), retain)
+        """Publish, and wait as `tidewire.Client.publish` does; at QoS 0 until it is on its way to the thread.
+
+        If messages that were on their way could not be sent, this raises the first error, and publishes nothing.
+        """
+        gathered = self._running().gathered
+        gathered.raise_late_error()
+        payload = encode_payload(payload)
+        if qos == 0 and not options and gathered.may_take(topic, payload, retain):
+            gathered.take(topic, payload, retain)
             return ReasonCode.SUCCESS
-        return self._call(self._client.publish(topic, payload, qos=qos, retain=retain, **options))
+        return self._call_in_turn(lambda: self._client.publish(topic, payload, qos=qos, retain=retain, **options))
 
     def publish_nowait(
         self, topic: str, payload: Any = b"", *, qos: int = 0, retain: bool = False, **options: Unpack[PublishOptions]
@@ -152,7 +166,10 @@ class Client:
         What cannot wait any more waits for room in the client's thread, not in yours.
         """
         thread = self._running()
-        return thread.start(self._client.publish(topic, payload, qos=qos, retain=retain, **options))
+        thread.gathered.raise_late_error()
+        return thread.start(
+            thread.gathered.in_turn(lambda: self._client.publish(topic, payload, qos=qos, retain=retain, **options))
+        )
 
     def request(
         self,
@@ -164,28 +181,7 @@ class Client:
         **options: Unpack[PublishOptions],
     ) -> Message:
         """Publish a request and wait for the answer (4.10). Raises TimeoutError when none comes in so many seconds."""
-        return self._call(self._client.request(topic, payload, timeout=timeout, qos=qos, **options))
-
-    def _publish_at_most_once(self, topic: str, payload: bytes, retain: bool) -> None:
-        if topic not in self._known_topics:
-            check_topic_name(topic.encode())
-            if len(self._known_topics) >= UNACKNOWLEDGED_MESSAGES:
-                self._known_topics.clear()
-            self._known_topics.add(topic)
-        self._unsent.append((topic, payload, retain))
-        if not self._sending:
-            self._sending = True
-            self._running().loop.call_soon_threadsafe(self._send)
-        if len(self._unsent) > UNACKNOWLEDGED_MESSAGES:
-            self._call(self._client.drain())
-
-    def _send(self) -> None:
-        """On the client's thread: publish what has gathered."""
-        self._sending = False  # what is appended from here on asks again
-        unsent = self._unsent
-        while unsent:
-            topic, payload, retain = unsent.popleft()
-            self._client.publish_nowait(topic, payload, retain=retain)
+        return self._call_in_turn(lambda: self._client.request(topic, payload, timeout=timeout, qos=qos, **options))
 
     # -- subscribing
 
@@ -197,7 +193,7 @@ class Client:
         retain_as_published: bool = False,
         retain_handling: int = 0,
         manual_ack: bool = False,
-        maximum: int = 1000,
+        maximum: int = STREAM_MESSAGES,
         overflow: OverflowPolicy = "block",
         keep: bool = False,
     ) -> Stream:
@@ -290,10 +286,30 @@ class Client:
             raise
         return thread.call(work)
 
+    def _call_in_turn(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        thread = self._running()
+        return thread.call(thread.gathered.in_turn(work))
+
+    def _leave(self, end: Callable[[], Coroutine[Any, Any, None]], error: BaseException | None = None) -> None:
+        """End the client and its thread; what is lost thereby joins the error, if there is one."""
+        gathered = self._running().gathered
+        try:
+            self._call(gathered.finish(end, self._client._settings.drain_timeout))
+        finally:
+            self._end()
+        try:
+            gathered.raise_late_error()
+        except Exception as late:
+            if error is None:
+                raise
+            error.add_note("\n".join([f"{type(late).__name__}: {late}", *late.__notes__]))
+
     def _end(self) -> None:
         thread, self._thread = self._thread, None
         if thread is not None:
+            thread.gathered.closed = True
             thread.end()
+            thread.gathered.give_up()
 
 
 class Stream:
@@ -400,11 +416,126 @@ class _Handled(NamedTuple):
     options: dict[str, Any]
 
 
-class _LoopThread:
-    """A thread with an event loop: the fastest there is."""
+class _Gathered:
+    """QoS 0 messages on their way to the client's thread: one change of threads for many, and none is lost unheard."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: AsynchronousClient, thread: _LoopThread) -> None:
+        self.closed = False
+        """Whether the thread ends: what comes from here on is refused."""
+        self._client = client
+        self._thread = thread
+        self._messages: deque[tuple[str, bytes, bool]] = deque()
+        self._known_topics: set[str] = set()
+        self._connack: Connack | None = None
+        self._largest_bytes = GATHERED_BYTES
+        self._retain_available = True
+        self._turn = asyncio.Lock()  # fair: who comes first has the first turn
+        self._lock = threading.Lock()  # of what follows
+        self._pump_planned = False
+        self._late_error: Exception | None = None
+        self._lost = 0
+
+    def may_take(self, topic: str, payload: bytes, retain: bool) -> bool:
+        """Whether the message can leave, as far as can be known here; if not, the asyncio client finds the words."""
+        client = self._client
+        if not client.connected:
+            return False
+        if client.connack is not self._connack:
+            self._connected(client.connack)
+        if retain and not self._retain_available:
+            return False
+        if topic not in self._known_topics:
+            if not _is_topic_name(topic):
+                return False
+            if len(self._known_topics) >= UNACKNOWLEDGED_MESSAGES:
+                self._known_topics.clear()
+            self._known_topics.add(topic)
+        return _HEADER_BYTES + 4 * len(topic) + len(payload) <= self._largest_bytes  # UTF-8: four bytes at most
+
+    def take(self, topic: str, payload: bytes, retain: bool) -> None:
+        """Return when it is on its way, and not too many before it."""
+        messages = self._messages
+        messages.append((topic, payload, retain))
+        if self.closed:  # after the message is there: `give_up` finds what came before
+            raise NotConnected("the client was closed meanwhile")
+        if not self._pump_planned:
+            with self._lock:  # whoever finds it planned knows that what it starts on the loop comes later
+                if not self._pump_planned:
+                    asyncio.run_coroutine_threadsafe(self._pump(), self._thread.loop)
+                    self._pump_planned = True
+        if len(messages) > UNACKNOWLEDGED_MESSAGES:
+            self._thread.call(self._sent())
+
+    async def in_turn(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Begin something when everything gathered so far is sent."""
+        await self._sent()
+        return await work()
+
+    async def finish(self, end: Callable[[], Coroutine[Any, Any, None]], timeout: float) -> None:
+        """End the client when everything is sent, or after so many seconds; what is left then fails."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._sent()
+        except TimeoutError:
+            pass
+        finally:
+            await end()
+        await self._sent()
+
+    def give_up(self) -> None:
+        """The thread has ended: what came while it did is lost."""
+        if self._messages:
+            self._fail(NotConnected("the client was closed meanwhile"), len(self._messages))
+
+    def raise_late_error(self) -> None:
+        """Raise the first error since the last time, if there is one, with a note of how many messages were lost."""
+        if self._late_error is None:
+            return
+        with self._lock:
+            error, self._late_error = self._late_error, None
+            lost, self._lost = self._lost, 0
+        if error is not None:
+            error.add_note(f"QoS 0 messages of earlier calls that were not sent: {lost}")
+            raise error
+
+    async def _pump(self) -> None:
+        """A task of its own, which nobody's time-out cancels: a message that it has in hand would be lost."""
+        async with self._turn:
+            with self._lock:
+                self._pump_planned = False  # what is appended from here on asks again
+            messages = self._messages
+            while messages:
+                topic, payload, retain = messages.popleft()
+                try:
+                    await self._client.publish(topic, payload, retain=retain)
+                except Exception as error:
+                    self._fail(error, 1)
+
+    async def _sent(self) -> None:
+        """Wait for the pump; the caller goes on before whoever waits behind it."""
+        async with self._turn:
+            pass
+
+    def _fail(self, error: Exception, lost: int) -> None:
+        with self._lock:
+            self._late_error = self._late_error or error
+            self._lost += lost
+
+    def _connected(self, connack: Connack | None) -> None:
+        """The server may have said what it does not take (3.2.2.3.5, 3.2.2.3.6)."""
+        if connack is not None:
+            maximum = connack.properties.integers.get(p.MAXIMUM_PACKET_SIZE, GATHERED_BYTES)
+            self._largest_bytes = min(maximum, GATHERED_BYTES)
+            self._retain_available = connack.properties.flag(p.RETAIN_AVAILABLE, True)
+            self._connack = connack
+
+
+class _LoopThread:
+    """A thread with an event loop, the fastest there is, and what is on its way to it."""
+
+    def __init__(self, client: AsynchronousClient) -> None:
         self.loop = _new_event_loop()
+        self.gathered = _Gathered(client, self)
         self._thread = threading.Thread(target=self._run, name="tidewire client", daemon=True)
         self._thread.start()
 
@@ -453,6 +584,16 @@ async def _burst(arrived: asyncio.Queue[_T]) -> list[_T]:
     while not arrived.empty():
         found.append(arrived.get_nowait())
     return found
+
+
+def _is_topic_name(topic: str) -> bool:
+    """Whether a message can be published to it (4.7.3)."""
+    try:
+        encoded = topic.encode()
+        check_topic_name(encoded)
+    except (UnicodeEncodeError, InvalidTopic):
+        return False
+    return len(encoded) <= MAXIMUM_STRING_BYTES
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

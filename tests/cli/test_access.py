@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+import jwt
 import pytest
 
 from tests.access.web_service import WebService
@@ -163,11 +165,110 @@ def test_where_no_rule_decides_it_says_who_is_asked(tmp_path: Path) -> None:
         assert service.requests == []
 
 
+SECRET = b"0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def jwt_config(config: Path) -> Path:
+    """The same rules, and tokens."""
+    (config.parent / "secret").write_bytes(SECRET)
+    text = config.read_text() + f'\n[access.jwt]\nsecret_file = "{config.parent}/secret"\n'
+    config.write_text(text)
+    return config
+
+
+def token(expires_in_s: int = 3600, secret: bytes = SECRET) -> str:
+    """A token of alice."""
+    claims = {
+        "sub": "alice",
+        "exp": int(time.time()) + expires_in_s,
+        "publish": ["lamps/hall", "boards/+/locked", "lamps/%c"],
+        "subscribe": ["lamps/#", "boards/#"],
+    }
+    return jwt.encode(claims, secret, "HS256")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["-i", "7", "publish", "lamps/7"],
+            ["allowed: alice, client 7, publish lamps/7", "  token of alice, publish 3: allow publish lamps/%c"],
+        ),
+        (
+            ["publish", "lamps/hall"],
+            [
+                "allowed: alice publish lamps/hall",
+                "  token of alice, publish 1: allow publish lamps/hall",
+                "  note: %c matches nothing here: this client identifier is missing, or has a /, + or #",
+            ],
+        ),
+        (
+            ["-i", "7", "publish", "boards/7/locked"],
+            [
+                "denied: alice, client 7, publish boards/7/locked",
+                "  access.rules, rule 2: deny all boards/+/locked",
+            ],
+        ),
+        (
+            ["-i", "7", "publish", "people/alice/x"],
+            ["allowed: alice, client 7, publish people/alice/x", "  {acl}, line 3: allow all people/alice/#"],
+        ),
+        (["-i", "7", "publish", "lamps/8"], ["denied: alice, client 7, publish lamps/8", "  no rule allows it"]),
+        (
+            ["-i", "7", "subscribe", "lamps/+"],
+            ["allowed: alice, client 7, subscribe lamps/+", "  token of alice, subscribe 1: allow subscribe lamps/#"],
+        ),
+        (
+            ["-i", "7", "subscribe", "boards/#"],
+            [
+                "allowed: alice, client 7, subscribe boards/#",
+                "  the subscription is granted, and its messages are filtered",
+                "  delivered: token of alice, subscribe 2: allow subscribe boards/#",
+                "  withheld: access.rules, rule 2: deny all boards/+/locked",
+            ],
+        ),
+    ],
+)
+def test_the_rules_of_a_token_stand_beside_those_of_the_configuration(
+    jwt_config: Path, arguments: list[str], said: list[str]
+) -> None:
+    result = run("access", "explain", "--config", jwt_config, "--token", token(), *arguments)
+    lines = [line.removesuffix(" for everybody").removesuffix(" for alice") for line in result.output.splitlines()]
+    assert lines == [line.format(acl=jwt_config.parent / "acl") for line in said]
+    assert result.exit_code == (0 if said[0].startswith("allowed") else 1)
+
+
+@pytest.mark.parametrize(
+    ("shown", "why"),
+    [(token(expires_in_s=-60), "Signature has expired"), (token(secret=SECRET[::-1]), "Signature verification failed")],
+    ids=["expired", "of a stranger"],
+)
+def test_of_a_token_that_a_broker_would_refuse_it_says_why(jwt_config: Path, shown: str, why: str) -> None:
+    result = run("access", "explain", "-c", jwt_config, "--token", shown, "publish", "lamps/hall")
+    assert result.exit_code == 1
+    assert result.output.splitlines() == ["denied: who shows this token may not connect", f"  {why}"]
+
+
+def test_a_token_that_cannot_be_looked_at_is_one_clear_line_with_the_mend(jwt_config: Path) -> None:
+    for options, said in (
+        (["-c", jwt_config, "-u", "alice", "--token", token()], "leave out --user"),
+        (["-c", jwt_config, "--token", "secret"], "is no signed JSON Web Token"),
+        (["-c", jwt_config, "--token", "ey\udcff.a.b"], "is no signed JSON Web Token"),
+        (["--acl-file", jwt_config.parent / "acl", "--token", token()], "needs [access.jwt]"),
+    ):
+        result = run("access", "explain", *options, "publish", "lamps/hall")
+        assert (result.exit_code, result.output.count("\n")) == (2, 1), result.output
+        assert said in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["publish", "a/#"], "must not contain a wildcard"),
         (["subscribe", "a/#/b"], "# must be the whole last level"),
+        (["publish", "a/\udcff"], "is not UTF-8 text"),
+        (["-u", "\udcff", "publish", "a"], "is not UTF-8 text"),
         (["read", "a"], "'read' is not one of 'publish', 'subscribe'"),
         (["publish"], "Missing argument 'TOPIC'"),
     ],

@@ -17,6 +17,7 @@ from tests.cli.server import DeafServer
 from tests.client.certificates import Certificates, make_certificates
 from tests.process import PATIENCE_S, BrokerProcess, tidewire
 from tidewire.cli.exits import TABLE, Exit, markdown, status_of
+from tidewire.client.errors import ConnectionFailed, ConnectionLost
 from tidewire.wire.codes import ReasonCode
 from tidewire.wire.packets import Connack, Publish
 
@@ -128,6 +129,11 @@ def test_a_signal_ends_a_command_without_a_word(number: signal.Signals, status: 
         before = len(subscriber.lines)
         assert subscriber.end(number) == status
         assert subscriber.lines[before:] == []
+
+
+def test_a_lost_connection_is_known_by_its_kind_and_not_by_its_words() -> None:
+    assert status_of(ConnectionLost("gone")) == Exit.CONNECTION_LOST
+    assert status_of(ConnectionFailed("the connection was lost: gone")) == Exit.NOT_CONNECTED
 
 
 def test_a_fault_of_ours_has_no_status() -> None:

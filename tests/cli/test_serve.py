@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests.cli.running import run
 from tests.process import BrokerProcess, tidewire
 from tidewire.access.passwords import set_password
+from tidewire.server.config import check_exposure, read_config
 
 WIDE = ["0.0.0.0", "::", "192.0.2.1", "2001:db8::1", "broker.example"]
 
@@ -73,10 +76,18 @@ def test_an_address_of_another_machine_is_named(passwords: Path) -> None:
 def test_strangers_are_not_served_without_credentials(address: str) -> None:
     said = refusal("--port", "0", "--bind", "127.0.0.1", "--bind", address)
     assert said.startswith(f"refusing to listen on {address} where anybody could connect: ")
-    assert said.endswith(
-        "Make some: tidewire passwd passwords.txt NAME && "
-        f"tidewire serve --bind {address} --password-file passwords.txt"
-    )
+    assert said.endswith(f": tidewire init --bind {address}")
+
+
+def test_the_command_that_a_refusal_names_makes_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = refusal("--port", "0", "--bind", "0.0.0.0")
+    monkeypatch.chdir(tmp_path)
+    assert run(*said.rpartition("tidewire ")[2].split()).exit_code == 0
+    config = read_config(tmp_path / "broker.toml")
+    assert [listener.bind for listener in config.listeners] == [["0.0.0.0"]]
+    check_exposure(config)
 
 
 @pytest.mark.parametrize(("address", "local"), [("0.0.0.0", "127.0.0.1"), ("::", "::1")])
@@ -122,6 +133,12 @@ def test_without_options_it_serves_this_machine_only() -> None:
     with BrokerProcess() as broker:
         assert broker.addresses[0] == f"127.0.0.1:{broker.port}"
         assert broker.addresses[1:] in ([f"[::1]:{broker.port}"], [])
+
+
+def test_it_runs_on_uvloop_where_there_is_one_and_says_so() -> None:
+    with BrokerProcess() as broker:
+        loop = broker.wait_for(r"tidewire \S+ \(\w+, (\w+)\) serves MQTT on").group(1)
+    assert loop == ("uvloop" if find_spec("uvloop") else "asyncio")
 
 
 def test_the_help_tells_every_option_and_default() -> None:

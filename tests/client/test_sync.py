@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Final, Self
 
 import pytest
 
-from tests.process import PATIENCE_S, BrokerProcess
-from tidewire import ConnectionFailed, InvalidTopic, NotConnected, PublishError, ReasonCode, SubscribeError
+from tests.process import NO_LIMIT, PATIENCE_S, BrokerProcess
+from tidewire import Backoff, ConnectionFailed, InvalidTopic, NotConnected, PublishError, ReasonCode, SubscribeError
 from tidewire.engine.received import Message
-from tidewire.sync import Client, Stream
+from tidewire.sync import GATHERED_BYTES, UNACKNOWLEDGED_MESSAGES, Client, Stream
+from tidewire.wire import properties as p
+from tidewire.wire.codes import PUBACK
+from tidewire.wire.framing import Decoder
+from tidewire.wire.packets import Acknowledgement, Connack, Publish
+
+FILLING: Final = b"x" * 10_000
+MORE_THAN_FITS: Final = 3_000
+"""So many of them are more than sockets, transport and outbox hold together."""
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +161,186 @@ def _ask_until_answered(url: str) -> object:
                 return client.request("boards/7/ask", qos=1, timeout=PATIENCE_S).json()
             except PublishError:  # run() has not subscribed yet
                 continue
+
+
+class _SlowServer:
+    """Says yes to one client, and reads what it publishes when it is let go."""
+
+    def __init__(self, connack: Connack | None = None) -> None:
+        self.payloads: list[bytes] = []
+        """What has come, once the block is over."""
+        self._connack = connack or Connack()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening.settimeout(PATIENCE_S)
+        self.url = f"mqtt://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._reading = threading.Event()
+        self._cutting = False
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reading.set()
+        self._thread.join()
+        self._listening.close()
+
+    def let_go(self) -> None:
+        self._reading.set()
+
+    def cut(self) -> None:
+        self._cutting = True
+        self._reading.set()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(ConnectionError), self._listening.accept()[0] as peer:
+            decoder = Decoder(5, NO_LIMIT)
+            peer.recv(65_536)  # CONNECT
+            peer.sendall(self._connack.encode(5))
+            self._reading.wait()
+            while not self._cutting and (data := peer.recv(1 << 20)):
+                for packet in decoder.feed(data):
+                    if isinstance(packet, Publish):
+                        self.payloads.append(packet.payload)
+                        if packet.qos:
+                            peer.sendall(Acknowledgement(PUBACK, packet.packet_identifier).encode(5))
+
+
+def test_what_a_slow_network_has_no_room_for_waits_and_keeps_its_order() -> None:
+    numbered = [b"%d " % number + FILLING for number in range(MORE_THAN_FITS)]
+    with _SlowServer() as server, Client(server.url) as client:
+        for payload in numbered:
+            client.publish("slow", payload)
+        last = client.publish_nowait("slow", b"at least once", qos=1)
+        late = client.publish_nowait("slow", b"at most once")
+        with pytest.raises(TimeoutError):
+            client.drain(0.01)
+        server.let_go()
+        assert last.result(PATIENCE_S) == ReasonCode.SUCCESS
+        assert late.result(PATIENCE_S) == ReasonCode.SUCCESS
+        client.publish("slow", b"the end")
+    assert server.payloads == [*numbered, b"at least once", b"at most once", b"the end"]
+
+
+def test_more_than_may_be_on_their_way_arrive_all_the_same() -> None:
+    numbered = [b"%d " % number + FILLING[:500] for number in range(3 * UNACKNOWLEDGED_MESSAGES)]
+    with _SlowServer() as server, Client(server.url) as client:
+        server.let_go()
+        for payload in numbered:
+            client.publish("many", payload)
+        client.publish("many", b"x" * (GATHERED_BYTES + 1))  # goes another way, and not ahead of them
+        client.drain(PATIENCE_S)
+    assert server.payloads == [*numbered, b"x" * (GATHERED_BYTES + 1)]
+
+
+def test_messages_of_several_threads_arrive_each_in_its_order() -> None:
+    def publish(name: int) -> None:
+        for number in range(2000):
+            client.publish("threads", b"%d %d" % (name, number), qos=number % 100 == 99)
+
+    with _SlowServer() as server, Client(server.url) as client:
+        server.let_go()
+        threads = [threading.Thread(target=publish, args=(name,)) for name in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for name in range(4):
+        mine = [payload for payload in server.payloads if payload.startswith(b"%d " % name)]
+        assert mine == [b"%d %d" % (name, number) for number in range(2000)]
+
+
+@pytest.mark.parametrize(
+    "next_call",
+    [
+        lambda client: client.drain(),
+        lambda client: client.publish("lost"),
+        lambda client: client.publish_nowait("lost").result(PATIENCE_S),
+        lambda client: client.disconnect(),
+        lambda client: client.__exit__(None, None, None),
+    ],
+    ids=["drain", "publish", "publish_nowait", "disconnect", "exit"],
+)
+def test_what_a_lost_connection_cost_comes_out_of_the_next_call(next_call: Callable[[Client], object]) -> None:
+    lost = threading.Event()
+
+    def on_state(state: str, _: Exception | None) -> None:
+        if state == "disconnected":
+            lost.set()
+
+    notes: list[str] = []
+
+    def note(call: Callable[[Client], object]) -> None:
+        try:
+            call(client)
+        except NotConnected as error:
+            notes.extend(getattr(error, "__notes__", []))
+
+    never = Backoff(first=3600, maximum=3600)
+    with _SlowServer() as server:
+        client = Client(server.url, offline="raise", reconnect=never, on_state=on_state)
+        client.connect()
+        for _ in range(MORE_THAN_FITS):
+            client.publish("lost", FILLING)
+        server.cut()
+        assert lost.wait(PATIENCE_S)
+        note(next_call)
+        note(next_call)  # if it is a publish that waited while they failed, the first error was its own
+        assert notes
+        note(Client.disconnect)
+    told = "QoS 0 messages of earlier calls that were not sent: "
+    assert all(line.startswith(told) for line in notes)
+    not_sent = sum(int(line.removeprefix(told)) for line in notes)
+    assert not_sent > 0
+    assert client.statistics.publish_sent + not_sent == MORE_THAN_FITS
+
+
+def test_leaving_a_stalled_connection_tells_what_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidewire.client.lifecycle.CLOSE_PATIENCE_S", 0.01)
+    with _SlowServer() as server:
+        with pytest.raises(NotConnected, match="closed") as caught, Client(server.url, drain_timeout=0.01) as client:
+            for _ in range(MORE_THAN_FITS):
+                client.publish("stalled", FILLING)
+        assert "not sent" in caught.value.__notes__[0]
+
+
+def test_an_exception_of_the_block_is_told_what_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidewire.client.lifecycle.CLOSE_PATIENCE_S", 0.01)
+    with _SlowServer() as server:
+        with pytest.raises(ZeroDivisionError) as caught, Client(server.url, drain_timeout=0.01) as client:
+            for _ in range(MORE_THAN_FITS):
+                client.publish("stalled", FILLING)
+            raise ZeroDivisionError
+        assert "NotConnected: " in caught.value.__notes__[0]
+        assert "not sent" in caught.value.__notes__[0]
+
+
+def test_what_the_server_does_not_take_is_refused_in_the_call_at_qos_0() -> None:
+    connack = Connack()
+    connack.properties.integers |= {p.MAXIMUM_PACKET_SIZE: 100, p.RETAIN_AVAILABLE: 0}
+    with _SlowServer(connack) as server, Client(server.url) as client:
+        server.let_go()
+        with pytest.raises(PublishError, match="at most 100 bytes"):
+            client.publish("a", b"x" * 100)
+        with pytest.raises(PublishError, match="no retained messages"):
+            client.publish("a", b"x", retain=True)
+        client.publish("a", b"small enough")
+    assert server.payloads == [b"small enough"]
+
+
+@pytest.mark.parametrize("topic", ["", "a/+", "a\0", "\ud800", "é" * 40_000])
+def test_a_bad_topic_is_refused_in_the_call_at_qos_0(url: str, topic: str) -> None:
+    with Client(url) as client, pytest.raises(InvalidTopic):
+        client.publish(topic, b"")
+
+
+def test_a_client_connects_again_after_its_end(url: str) -> None:
+    client = Client(url)
+    for number in range(2):
+        with client, client.subscribe("again") as stream:
+            client.publish("again", str(number))
+            assert stream.get(PATIENCE_S).text() == str(number)
 
 
 def test_manual_acknowledgement_from_the_callers_thread(url: str) -> None:

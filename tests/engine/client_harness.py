@@ -96,7 +96,8 @@ class Client(Host):
     def handle(self, packet: Packet) -> None:
         self.handled.append(packet)
         if isinstance(packet, Connack):
-            self.connection.admitted(packet, self.window, self.keep_alive, self.now)
+            properties = packet.properties
+            self.connection.admitted(properties, packet.session_present, self.window, self.keep_alive, self.now)
 
     def answered(self, publication: Publication) -> None:
         self.answers.append(publication)
@@ -187,7 +188,7 @@ class Client(Host):
         properties: bytes = b"",
         expires_at: float = 0.0,
     ) -> Publication:
-        """Publish at QoS 1 or 2; there must be room."""
+        """Publish; there must be room."""
         publication = self.session.publish(topic, payload, qos, retain, properties, expires_at, self.now)
         assert publication is not None
         return publication

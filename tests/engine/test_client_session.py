@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from tests.engine.client_harness import NOW, Client, Reader, Wire, message_packet
 from tests.engine.harness import World, integers
-from tidewire.engine.client_session import PENDING, ClientSession, Host
+from tidewire.engine.client_session import PENDING, ClientSession, Host, Publication
 from tidewire.engine.delivery import RELEASED
-from tidewire.engine.limits import SUBSCRIBE_IDENTIFIERS, SUBSCRIBED_TOPICS, Limits
+from tidewire.engine.limits import REMEMBERED_TOPICS, SUBSCRIBE_IDENTIFIERS, Limits
 from tidewire.engine.message import IDENTIFIERS, Message
 from tidewire.engine.ports import Store
 from tidewire.engine.received import DROP_NEWEST, DROP_OLDEST, ERROR
@@ -420,7 +420,7 @@ def test_a_leaving_interests_messages_are_acknowledged() -> None:
     client.connect(session_present=True)
     reader = Reader()
     interest = client.subscribe(reader, "t")
-    assert client.session.reception.detach(interest, reader)
+    client.session.reception.detach(interest, reader)
     interest.leaving = True
     client.send(message_packet("t", "a", 1, 1), message_packet("t", "b", 2, 2))
     assert client.take() == [Acknowledgement(PUBACK, 1), Acknowledgement(PUBREC, 2)]
@@ -503,7 +503,7 @@ def test_a_publication_that_the_server_refuses_is_done_with_its_reason() -> None
 
 def test_a_publication_may_be_answered_by_a_host_that_does_not_wait() -> None:
     session = ClientSession(Limits(), Host())
-    publication = session.unsent("t", b"x", 1, False, b"", 0.0)
+    publication = Publication(session, b"t", b"x", 1, False, b"", 0.0)
     host = session.host
     host.answered(publication)
     host.progressed()
@@ -531,15 +531,15 @@ def test_a_topic_name_that_is_none_is_refused_at_once(topic: str, fault: str) ->
     with pytest.raises(InvalidTopic, match=fault):
         client.connection.publish_at_most_once(topic, b"", False)
     with pytest.raises(InvalidTopic, match=fault):
-        client.session.unsent(topic, b"", 0, False, b"", 0.0)
+        client.publish(topic, qos=0)
     assert client.session.is_idle()
 
 
 def test_the_topics_that_are_remembered_are_bounded() -> None:
     session = Client().session
-    for number in range(SUBSCRIBED_TOPICS + 10):
+    for number in range(REMEMBERED_TOPICS + 10):
         assert session.encode_topic(f"t/{number}") == b"t/%d" % number
-    assert len(session._topics) <= SUBSCRIBED_TOPICS
+    assert len(session._topics) <= REMEMBERED_TOPICS
 
 
 def test_publish_says_when_there_is_no_room_and_again_when_there_is() -> None:
@@ -556,6 +556,73 @@ def test_publish_says_when_there_is_no_room_and_again_when_there_is() -> None:
     assert client.session.publish("t", bytes(9), 1, False, b"", 0.0, NOW) is None
     client.publish("t", bytes(8))
     assert client.session.queue_bytes == 30
+
+
+def test_qos_0_waits_for_a_connection_goes_once_and_is_done_with_that() -> None:
+    client = Client()
+    acknowledged = client.publish("t", b"1", 1)
+    waiting = [client.publish("t", text, 0, True, b"\x01\x01", expires_at=NOW + 50) for text in (b"2", b"3")]
+    assert (client.session.waiting_messages(), client.session.unanswered()) == (3, [acknowledged, *waiting])
+    client.now += 10
+    client.connect()
+    waiting.append(client.publish("t", b"4", 0))
+    assert [publication.reason_code for publication in (acknowledged, *waiting)] == [PENDING, 0, 0, 0]
+    expiring = integers(payload_format_indicator=1, message_expiry_interval=40)
+    assert client.take() == [
+        Publish(b"t", b"1", 1, packet_identifier=1),
+        *[Publish(b"t", text, 0, True, properties=expiring) for text in (b"2", b"3")],
+        Publish(b"t", b"4"),
+    ]
+    statistics = client.outgoing.statistics
+    assert (statistics.publish_sent, statistics.publish_bytes_sent) == (4, 4)
+    client.send(Acknowledgement(PUBACK, 1))
+    client.lose()
+    client.connect(session_present=True)
+    assert client.take() == []
+    client.assert_nothing_is_left()
+
+
+def test_what_waits_for_a_connection_is_bounded_in_number_and_bytes_at_any_qos() -> None:
+    def takes(client: Client, qos: int, size: int) -> bool:
+        return client.session.publish("t", bytes(size), qos, False, b"", 0.0, NOW) is not None
+
+    client = Client(queue_messages=2)
+    assert [takes(client, 0, 1) for _ in range(3)] == [True, True, False]
+    client = Client(queue_bytes=30)
+    assert [takes(client, qos, size) for qos, size in ((0, 9), (1, 9), (0, 10), (1, 10), (1, 9))] == [
+        *(True, True),
+        *(False, False),
+        True,
+    ]
+    client.session.restore({}, [Message(b"t", bytes(18), 1, False)], set())
+    assert (takes(client, 0, 1), client.session.queue_bytes) == (False, 29)
+    client.connect()
+    assert client.session.queue_bytes == 0
+
+
+def test_qos_0_has_no_room_while_the_transport_has_enough_and_leaves_early_where_it_has_not() -> None:
+    client = Client(outbox_bytes=100, early_flush_bytes=50)
+    client.connect()
+    client.publish("t", bytes(60), 0)
+    assert len(b"".join(client.transport.written)) == len(Publish(b"t", bytes(60)).encode(5))
+    client.connection.block()
+    client.publish("t", bytes(120), 0)
+    assert client.session.publish("t", b"", 0, False, b"", 0.0, NOW) is None
+    client.connection.unblocked(NOW)
+    client.publish("t", b"", 0)
+    assert len(client.take()) == 3
+
+
+def test_qos_0_that_is_too_large_or_has_expired_is_given_up() -> None:
+    client = Client()
+    old = client.publish("t", b"old", 0, expires_at=NOW + 5)
+    client.now += 10
+    client.connect(maximum_packet_size=50)
+    large = client.publish("t", bytes(100), 0)
+    assert client.take() == []
+    assert client.given_up == [(old, "expired"), (large, "too large")]
+    assert (old.reason_code, large.reason_code) == (ReasonCode.UNSPECIFIED_ERROR, ReasonCode.PACKET_TOO_LARGE)
+    assert client.session.publish_dropped == 2
 
 
 def test_a_publication_that_can_never_be_kept_is_given_up() -> None:

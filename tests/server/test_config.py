@@ -32,6 +32,9 @@ backlog = 16
 accept_rate = 1000
 connections = 20
 log_level = "debug"
+data = "{directory}/data"
+durability = "relaxed"
+queue_policy = "drop_oldest"
 
 [access]
 anonymous = true
@@ -85,11 +88,14 @@ def test_every_key_is_read(every_key: Path) -> None:
     assert access.rules.rules == (Rule("allow", "all", b"#"), Rule("deny", "subscribe", b"secret/#", "alice"))
     assert not access.disclose
     limits = make_limits(config)
-    assert (limits.keep_alive_maximum_s, limits.receive_maximum) == (60, 7)
+    assert (limits.keep_alive_maximum_s, limits.receive_maximum, limits.queue_policy) == (60, 7, "drop_oldest")
+    assert (config.data, config.durability) == (str(every_key.parent / "data"), "relaxed")
 
 
-def test_every_key_has_its_effect(every_key: Path) -> None:
+def test_every_key_has_its_effect(every_key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TIDEWIRE_DURABILITY")
     with BrokerProcess("--config", every_key) as broker:
+        broker.wait_for(f"store: {every_key.parent}/data, durability relaxed")
         assert broker.addresses == [f"127.0.0.1:{broker.port}", str(every_key.parent / "socket")]
         alice = broker.connect("1", version=5, user_name="alice", password=b"secret")
         assert alice.connack.properties.integers[p.SERVER_KEEP_ALIVE] == 60

@@ -191,10 +191,16 @@ def test_a_certificate_for_this_machine_alone_is_told_only_of_a_listener_for_oth
     assert found(config) == []
 
 
-def test_passwords_in_the_clear_are_a_hint(config: Path) -> None:
+@pytest.mark.parametrize("proof", ["passwords", "tokens"])
+def test_what_proves_names_in_the_clear_is_a_hint(config: Path, proof: str) -> None:
     change(config, "[access]", '[[listener]]\nbind = ["0.0.0.0"]\nport = 0\n\n[access]')
+    if proof == "tokens":
+        secret = config.parent / "jwt.secret"
+        secret.write_text("0123456789" * 4)
+        change(config, "password_file", f'jwt.secret_file = "{secret}" # password_file')
+        secret.chmod(0o600)
     assert the_one(config) == (
-        "hint: secrecy: passwords cross the network readably to 0.0.0.0 port 0; "
+        "hint: secrecy: passwords and tokens cross the network readably to 0.0.0.0 port 0; "
         "make certificates for TLS: tidewire certs make"
     )
 
@@ -266,3 +272,19 @@ def test_nothing_is_told_twice(config: Path) -> None:
     change(config, "[access]", f"[[listener]]{listener.replace('port = ', 'port = 0 # ')}[access]")
     (config.parent / "passwords").chmod(0o644)
     assert len(found(config, NOW + timedelta(days=70))) == 2
+
+
+def test_a_data_directory_that_cannot_be_written_and_one_that_others_see(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TIDEWIRE_DURABILITY", raising=False)
+    directory = tmp_path / "data"
+    config.write_text(f'data = "{directory}"\n{config.read_text()}')
+    assert found(config) == []
+    directory.mkdir(0o755)
+    assert the_one(config) == (
+        f"hint: data: others may look into {directory}, where messages are kept; chmod 700 {directory}"
+    )
+    directory.rmdir()
+    directory.write_text("a file")
+    assert the_one(config).startswith(f"wrong: data: this user cannot write {directory}, ")

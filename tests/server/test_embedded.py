@@ -104,6 +104,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"limits": {"receive_maximun": 1}}, "limits.receive_maximun does not exist; did you mean receive_maximum?"),
     ({"limits": {"receive_maximum": 0}}, "limits.receive_maximum must lie between 1 and 65535"),
     ({"bind": "0.0.0.0"}, 'refusing to listen on 0.0.0.0 where anybody could connect: give .*access={"anonymous"'),
+    ({"config": {"listener": [{"bind": ["::"], "port": 0}]}}, "refusing to listen on :: where anybody could connect: "),
     ({"config": "no/such/file.toml"}, "cannot read no/such/file.toml: No such file or directory"),
     ({"access": object()}, "the broker's configuration: "),
 ]
@@ -121,7 +122,7 @@ def test_what_turns_out_when_it_starts_is_refused_then_with_the_argument_that_me
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 is taken.*another: port={port + 1}$"):
             with_broker(lambda broker: asyncio.sleep(0), port=port)
-    with pytest.raises(ConfigError, match=r"no address to listen on; name one: bind=127\.0\.0\.1$"):
+    with pytest.raises(ConfigError, match=r"no address to listen on; name one: bind='127\.0\.0\.1'$"):
         with_broker(lambda broker: asyncio.sleep(0), bind=[])
     with pytest.raises(ConfigError, match="cannot read the password file"):
         with_broker(lambda broker: asyncio.sleep(0), access=AccessConfig(password_file=str(tmp_path / "none")))

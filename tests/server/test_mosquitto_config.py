@@ -147,7 +147,7 @@ def test_limits_are_taken_over(tmp_path: Path, text: str, limits: dict[str, int]
         ("listener x", "'x' is no port"),
         ("log_type subscribe", "it has no level of its own"),
         ("retain_available false", "retained messages cannot be switched off"),
-        ("persistence true", "sessions and retained messages end with the process"),
+        ("persistence true", "data is kept in a directory of its own"),
         ("plugin /usr/lib/x.so", "plugins of Mosquitto do not run here"),
         ("auth_opt_host db", "plugins of Mosquitto do not run here"),
         ("pid_file /run/x", "name it where the broker is started: tidewire serve --pid-file FILE"),
@@ -178,7 +178,7 @@ def test_every_reason_can_be_met(tmp_path: Path, key: str) -> None:
 def test_a_bridge_is_one_line_and_its_settings_are_nobody_elses(tmp_path: Path) -> None:
     bridge = "connection up\naddress a:1883\ntopic # both 0\nbridge_cafile x\nremote_username u\n"
     values, notes = converted(tmp_path, f"{bridge}listener 1885\nmax_connections 3\n")
-    assert notes == ["line 1: connection: the bridge up is left out: Tidewire does not connect to other brokers"]
+    assert notes == ["line 1: connection: the bridge up is left out: write it as [[bridge]], as docs/bridges.md says"]
     assert values["listener"][0]["connections"] == 3
 
 

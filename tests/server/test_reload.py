@@ -101,9 +101,11 @@ def test_limits_hold_for_what_comes_and_those_that_cannot_change_wait(tmp_path: 
         client = reloading.broker.connect("1", 5)
         assert client.connack.properties.integers.get(p.RECEIVE_MAXIMUM) == 1024
         waiting = reloading.write(
+            'data = "elsewhere"\nqueue_policy = "refuse"\n'
             "[limits]\nsubscriptions_per_session = 1\nreceive_maximum = 7\nretained_messages = 5\nsys_interval_s = 0\n"
         )
         assert sorted(line.strip('"') for line in waiting) == [
+            "data = 'elsewhere': it stays None",
             "limits.receive_maximum = 7: it stays 1024",
             "limits.retained_messages = 5: it stays 1000000",
             "limits.sys_interval_s = 0.0: it stays 10.0",

@@ -420,6 +420,30 @@ def test_a_client_proves_its_password_without_showing_it_and_may_do_so_again(sta
     assert [message.payload for message in broker.received] == [b"x", b"y"]
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_will_of_a_client_that_proves_its_password_so_is_asked_about_too(
+    start: Start, passwords: str, service: WebService, allowed: bool
+) -> None:
+    service.answer = lambda asked: {"allow": allowed or asked.get("topic") != "will"}
+    broker = start(password_file=passwords, http={"url": service.url, "authenticate": False})
+
+    async def program() -> None:
+        authentication = tidewire.scram("scarlet", "secret")
+        will = tidewire.Will("will", b"gone")
+        async with tidewire.Client(
+            broker.url, authentication=authentication, client_id="s", version="5.0", will=will
+        ) as client:
+            asked = [request["topic"] for _, request in service.requests if request["action"] == "publish"]
+            assert asked == ["will"]
+            await client.publish("t", b"x", qos=1)
+            service.status = 500  # nobody can be asked when it is published
+            await client.disconnect(reason_code=0x04)
+        await asyncio.to_thread(broker.wait_until, lambda: not broker.clients)
+
+    asyncio.run(program())
+    assert [message.topic for message in broker.received] == (["t", "will"] if allowed else ["t"])
+
+
 @pytest.mark.parametrize(("user_name", "password"), [("scarlet", "wrong"), ("alice", "secret"), ("nobody", "secret")])
 def test_who_cannot_prove_it_by_scram_stays_outside(
     start: Start, passwords: str, user_name: str, password: str

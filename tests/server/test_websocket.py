@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.server.frames import CLOSE, CONTINUATION, HEADERS, PING, PONG, TEXT, FrameClient, frame
+from tests.server.frames import BINARY, CLOSE, CONTINUATION, HEADERS, PING, PONG, TEXT, FrameClient, frame
 from tidewire.server.listener_config import ListenerConfig
 from tidewire.server.websocket import KEPT_BUFFER_BYTES, STRANGER_BYTES, UNREAD_PONG_BYTES, WebSocketProtocol
 from tidewire.testing import BrokerThread
@@ -192,6 +192,16 @@ def test_many_packets_share_a_frame_and_one_is_spread_over_many(client: FrameCli
     assert [client.packet() for _ in range(1003)] == [Pingresp()] * 1003
 
 
+def test_packets_that_are_sent_at_once_come_in_a_frame_each(client: FrameClient) -> None:
+    client.connect()
+    client.send(frame(Subscribe(1, [SubscriptionRequest(b"each", 0)]).encode(4)))
+    assert isinstance(client.packet(), Suback)
+    packets = [Publish(b"each", b"x" * size).encode(4) for size in (1, 1, 1, 2, 300, 0)]
+    client.send(frame(b"".join(packets)) + frame(PING_PACKET * 2))
+    answers = [*packets, Pingresp().encode(4), Pingresp().encode(4)]
+    assert [client.frame() for _ in answers] == [(BINARY, answer) for answer in answers]
+
+
 def test_frames_may_come_byte_by_byte(client: FrameClient) -> None:
     client.upgrade()
     for byte in frame(Connect("slow").encode(4)) + frame(b"") + frame(PING_PACKET):
@@ -274,6 +284,14 @@ def test_the_client_says_good_bye_and_the_server_closes_in_order(client: FrameCl
     assert client.is_closed()
 
 
+@pytest.mark.parametrize("end", [frame(b"", TEXT), frame(b"", CLOSE)])
+def test_nothing_is_sent_after_a_close(client: FrameClient, end: bytes) -> None:
+    client.connect()
+    client.send(frame(PING_PACKET) + end)  # its answer is made when the end was read, and told
+    found = list(iter(client.frame, None))
+    assert found[-1][0] == CLOSE
+
+
 def test_what_mqtt_forbids_ends_with_a_policy_violation(client: FrameClient) -> None:
     client.connect()
     client.send(frame(Connect("again").encode(4)))
@@ -302,8 +320,12 @@ class Stream(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.received = b""
+        self.written: list[bytes] = []
         self.connection: Any = self
         self.session: Any = self
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.tunnel = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self.received += data
@@ -311,7 +333,8 @@ class Stream(asyncio.Protocol):
     def get_write_buffer_size(self) -> int:
         return 0
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
 
 
 SIZES = st.one_of(st.integers(0, 300), st.sampled_from([65_535, 65_536, 1_966_080, 2_000_000, 5_000_000]))
@@ -344,6 +367,27 @@ def test_any_frames_in_any_reads_come_out_as_one_stream(messages: list[tuple[int
         assert stream.received == b"".join(expected)
 
     asyncio.run(feed())
+
+
+RUNS = st.tuples(st.one_of(st.integers(0, 400), st.sampled_from([16_378, 16_379, 65_526, 65_527])), st.integers(1, 40))
+
+
+@settings(deadline=None)
+@example([(68, 1000)])
+@example([(200, 1), (328, 13)])  # the first's length comes back in all its distances, but for the second byte
+@example([(118, 1), (119, 1), (65_526, 1), (65_527, 1)])  # frames of 125, 126, 65 535 and 65 536 bytes
+@given(st.lists(RUNS, min_size=1, max_size=6))
+def test_a_write_of_many_packets_stays_one_with_each_in_its_frame(runs: list[tuple[int, int]]) -> None:
+    stream = Stream()
+    packets = [Publish(b"run", b"\xcd" * size).encode(4) for size, count in runs for _ in range(count)]
+
+    async def send() -> None:
+        protocol = WebSocketProtocol(cast(Any, stream), ListenerConfig(protocol="websocket"), 10_000_000)
+        protocol.connection_made(cast(Any, stream))
+        stream.tunnel.write(b"".join(packets))
+
+    asyncio.run(send())
+    assert stream.written == [b"".join(frame(packet, masked=False) for packet in packets)]
 
 
 # Bounds

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tidewire.access.control import Policy, RuleAccess, names_of
-from tidewire.access.rules import Asked, Names, Rule, overlapping
+from tidewire.access.control import Grants, Policy, RuleAccess, names_of
+from tidewire.access.rules import Asked, Rule, RuleSet, overlapping
 from tidewire.engine.ports import Principal, Undecided
 from tidewire.engine.router import SYS_PREFIX
 from tidewire.wire.topics import check_topic_filter, check_topic_name, has_wildcard, split_share
@@ -22,7 +22,12 @@ class Case:
     """A topic name to publish to, or a topic filter to subscribe to."""
 
     def __post_init__(self) -> None:
-        """Raises InvalidTopic."""
+        """Raises ValueError, which InvalidTopic is as well."""
+        for text in (self.user_name or "", self.client_identifier, self.topic):
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"{text!r} is not UTF-8 text") from None
         check = check_topic_name if self.action == "publish" else check_topic_filter
         check(self.topic.encode())
 
@@ -44,38 +49,42 @@ class Explanation:
     """More, a line each."""
 
 
-def explain(policy: Policy, case: Case) -> Explanation:
-    """What a broker with this policy says to a case. No call-out is asked, and no token's own rules are known."""
+def explain(policy: Policy, case: Case, own_rules: RuleSet | None = None) -> Explanation:
+    """What a broker with this policy says to a case; `own_rules` are those of the client's token, if it has one.
+
+    No call-out is asked, so those that it gives a client are not known.
+    """
     topic = split_share(case.topic.encode())[1] if case.action == "subscribe" else case.topic.encode()
     if case.action == "publish" and topic.startswith(SYS_PREFIX):
         return Explanation(False, "nobody may publish below $SYS/, whatever the rules say")
     if not policy.restricted:
         return Explanation(True, "there are no rules, so everything is allowed")
     access = RuleAccess(policy)
-    principal = access.admitted(Principal(case.user_name, case.client_identifier), case.client_identifier)
+    principal = Principal(case.user_name, case.client_identifier)
+    if own_rules is not None:
+        principal.grants = Grants(own_rules)
+    principal = access.admitted(principal, case.client_identifier)
     if case.action == "subscribe" and has_wildcard(topic):
         return _explain_filter(access, principal, topic)
     rule = access.deciding_rule(principal, case.action, topic)
     if rule is not None:
-        return Explanation(rule.effect == "allow", told(rule), _unusable_names(policy, names_of(principal)))
-    return _undecided(policy, names_of(principal))
+        return Explanation(rule.effect == "allow", told(rule), _unusable_names(access, principal))
+    return _undecided(access, principal)
 
 
 def _explain_filter(access: RuleAccess, principal: Principal, topic_filter: bytes) -> Explanation:
     """A filter stands for many topics, and several rules may have their part in it."""
-    names = names_of(principal)
-    policy = access.policy
-    found = list(overlapping(access.rule_sets(principal), names, "subscribe", topic_filter))
+    found = list(overlapping(access.rule_sets(principal), names_of(principal), "subscribe", topic_filter))
     allows = [(rule, both) for rule, both in found if rule.effect == "allow"]
     denies = [told(rule) for rule, _ in found if rule.effect == "deny"]
     try:
         granted = access.may_subscribe(principal, topic_filter)
     except Undecided:
-        return _undecided(policy, names)
-    unusable = _unusable_names(policy, names)
+        return _undecided(access, principal)
+    unusable = _unusable_names(access, principal)
     if not granted:
         if not allows:
-            return _undecided(policy, names)
+            return _undecided(access, principal)
         return Explanation(False, "rules deny whatever others allow of it", [*denies, *unusable])
     whole = next((rule for rule, both in allows if both == topic_filter), None)
     if whole is not None and not denies:
@@ -90,19 +99,21 @@ def told(rule: Rule) -> str:
     return f"{rule.origin}: {rule}"
 
 
-def _undecided(policy: Policy, names: Names) -> Explanation:
+def _undecided(access: RuleAccess, principal: Principal) -> Explanation:
     """What happens where no rule matches."""
-    unusable = _unusable_names(policy, names)
-    if policy.call_out is not None and policy.call_out.authorizes:
-        return Explanation(None, f"no rule decides, so {policy.call_out.url} is asked", unusable)
+    unusable = _unusable_names(access, principal)
+    call_out = access.policy.call_out
+    if call_out is not None and call_out.authorizes:
+        return Explanation(None, f"no rule decides, so {call_out.url} is asked", unusable)
     return Explanation(False, "no rule allows it", unusable)
 
 
-def _unusable_names(policy: Policy, names: Names) -> list[str]:
+def _unusable_names(access: RuleAccess, principal: Principal) -> list[str]:
     """Names that rules speak of and that stand for nothing."""
+    names = names_of(principal)
+    rules = [rule for rules in access.rule_sets(principal) for rule in rules.rules if not rule.literal]
     return [
         f"note: {placeholder.decode()} matches nothing here: this {what} is missing, or has a /, + or #"
         for placeholder, what in ((b"%c", "client identifier"), (b"%u", "user name"))
-        if names.substitute(placeholder) is None
-        and any(placeholder in rule.topic_filter and not rule.literal for rule in policy.rules.rules)
+        if names.substitute(placeholder) is None and any(placeholder in rule.topic_filter for rule in rules)
     ]

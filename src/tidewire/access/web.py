@@ -52,10 +52,13 @@ class WebClient:
 def is_private(url: str) -> bool:
     """Whether nobody on the way can read along, or change it: https, or a service on this machine."""
     parts = urlsplit(url)
-    if parts.scheme != "http":
-        return parts.scheme == "https"
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or address alone: only programs on it reach what listens there."""
     try:
-        return parts.hostname == "localhost" or ip_address(parts.hostname or "").is_loopback
+        return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
 

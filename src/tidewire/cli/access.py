@@ -6,17 +6,19 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from tidewire.access.control import Policy
 from tidewire.access.expectations import ExpectationError, failures, read_expectations
 from tidewire.access.explanation import Case, explain
-from tidewire.access.rules import Asked
+from tidewire.access.rules import Asked, RuleSet
 from tidewire.server.access_config import AccessConfig, AccessFault, make_policy
 from tidewire.server.config import ConfigError, make_access, read_config
-from tidewire.wire.errors import InvalidTopic
+
+if TYPE_CHECKING:
+    from tidewire.access.tokens import Token
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -44,22 +46,36 @@ def _rules_options(command: CommandT) -> CommandT:
 @_rules_options
 @click.option("--user", "-u", metavar="NAME", help="User name. [default: an anonymous client]")
 @click.option("--client", "-i", default="", metavar="IDENTIFIER", help="Client identifier, for rules with %c.")
+@click.option("--token", "shown", metavar="JWT", help="Token that the client shows: it says the user, and has rules.")
 @click.argument("action", type=click.Choice(["publish", "subscribe"]))
 @click.argument("topic")
 def explain_command(
-    config_file: Path | None, acl_file: str | None, user: str | None, client: str, action: Asked, topic: str
+    config_file: Path | None,
+    acl_file: str | None,
+    user: str | None,
+    client: str,
+    shown: str | None,
+    action: Asked,
+    topic: str,
 ) -> None:
     """Print the rule that decides whether a client may publish to TOPIC, or subscribe to it, and why.
 
     \b
-    Example:
+    Examples:
       tidewire access explain --config broker.toml --user alice publish boards/7/state
+      tidewire access explain --config broker.toml --token "$(cat alice.jwt)" publish boards/7/state
     """
+    if user is not None and shown is not None:
+        raise click.UsageError("the token says who the user is; leave out --user")
+    policy = _policy(config_file, acl_file)
+    token = _token(policy, shown) if shown is not None else None
+    if token is not None:
+        user = token.user_name
     try:
         case = Case(user, client, action, topic)
-    except InvalidTopic as error:
+    except ValueError as error:
         raise click.UsageError(str(error)) from None
-    explanation = explain(_policy(config_file, acl_file), case)
+    explanation = explain(policy, case, RuleSet(token.rules) if token is not None else None)
     verdict = {True: "allowed", False: "denied", None: "asked for"}[explanation.allowed]
     click.echo(f"{verdict}: {case}")
     for line in (explanation.reason, *explanation.details):
@@ -73,7 +89,7 @@ def explain_command(
 def test_command(config_file: Path | None, acl_file: str | None, file: Path) -> None:
     """Hold the rules against the expectations in FILE.
 
-    A line is what is typed after `tidewire access explain`, with the answer before it:
+    A line is what is typed after `tidewire access explain`, without a token, with the answer before it:
 
     \b
       allow --user alice --client 7 publish boards/7/state
@@ -106,3 +122,20 @@ def _policy(config_file: Path | None, acl_file: str | None) -> Policy:
         return make_policy(AccessConfig(acl_file=acl_file))
     except (ConfigError, AccessFault) as error:
         raise click.UsageError(str(error)) from None
+
+
+def _token(policy: Policy, shown: str) -> Token:
+    """What a token proves to a broker with this policy; ends the program where it is refused."""
+    from tidewire.access.tokens import InvalidToken  # noqa: PLC0415 (loads a library that few commands need)
+
+    tokens = policy.tokens
+    if tokens is None:
+        raise click.UsageError("no token is taken: --config FILE.toml needs [access.jwt], with the key of the tokens")
+    looked_at = tokens.token_of(shown, shown.encode()) if shown.isascii() else None
+    if looked_at is None:
+        raise click.UsageError("--token is no signed JSON Web Token: three parts with dots between, beginning with ey")
+    try:
+        return tokens.verify(looked_at)
+    except InvalidToken as error:
+        click.echo(f"denied: who shows this token may not connect\n  {error}")
+        sys.exit(1)

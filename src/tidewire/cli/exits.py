@@ -57,7 +57,7 @@ def status_of(error: BaseException) -> int | None:
         return error.reason_code
     if isinstance(error, errors.SubscribeError):
         return next(iter(error.reason_codes.values()))
-    if isinstance(error, errors.ConnectionFailed):
+    if isinstance(error, errors.ConnectionFailed) and not isinstance(error, errors.ConnectionLost):
         return _failure_status(error)
     if isinstance(error, errors.TidewireError):
         return Exit.CONNECTION_LOST
@@ -72,8 +72,6 @@ def _failure_status(error: BaseException) -> Exit:
         return Exit.TLS
     if isinstance(error.__cause__, socket.gaierror):
         return Exit.HOST_NOT_FOUND
-    if str(error).startswith("the connection was lost"):
-        return Exit.CONNECTION_LOST
     return Exit.NOT_CONNECTED
 
 

@@ -28,6 +28,7 @@ COMMANDS: Final = (
     "replay",
     "rr",
     "serve",
+    "store",
     "sub",
 )
 """Each is `tidewire.cli.NAME.NAME`, and is loaded when it is asked for: none waits for what another one needs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import click
 
 from tidewire import __version__
 from tidewire._form import form
+from tidewire.cli.exits import Exit
+from tidewire.cli.loop import loop_factory
 from tidewire.server import log
 from tidewire.server.config import Config, ConfigError, read_config
 from tidewire.server.environment import unknown
@@ -48,6 +51,14 @@ TLS_PORT: Final = 8883
     metavar="FILE",
     help="Write the process number there, for `tidewire reload`.",
 )
+@click.option(
+    "--data",
+    "-d",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Directory that keeps sessions and messages.",
+)
+@click.option("--memory", is_flag=True, help="Keep nothing: sessions and messages end with the process.")
 @click.option("--password-file", metavar="FILE", help="User names and passwords, made by `tidewire passwd`.")
 @click.option(
     "--log-level", "-l", type=click.Choice(["debug", "info", "warning", "error"]), help="What to log. [default: info]"
@@ -61,6 +72,8 @@ def serve(
     unix_socket: str | None,
     config_file: Path | None,
     pid_file: Path | None,
+    data: Path | None,
+    memory: bool,
     password_file: str | None,
     log_level: str | None,
 ) -> None:
@@ -72,7 +85,7 @@ def serve(
     \b
     Examples:
       tidewire serve
-      tidewire serve --port 18883 --log-level warning
+      tidewire serve --port 18883 --log-level warning --memory
       tidewire serve --bind 0.0.0.0 --password-file passwords.txt
       tidewire serve --tls-certificate server.pem --tls-key server.key --websocket-port 8443
     """
@@ -86,6 +99,7 @@ def serve(
         if unix_socket is not None:
             config.unix_socket = unix_socket
         _add_listeners(config, port, tls_certificate, tls_key, websocket_port)
+        _choose_data(config, data, memory)
         if password_file is not None:
             config.access.password_file = password_file
         if log_level is not None:
@@ -101,6 +115,22 @@ def serve(
             _run(config, read)
     except ConfigError as error:
         _fail(error.errors)
+
+
+def _choose_data(config: Config, data: Path | None, memory: bool) -> None:
+    """Where sessions and messages are kept: as the options say, else as the rest does. Raises ConfigError."""
+    if memory and data is not None:
+        raise ConfigError("--memory keeps nothing, and --data says where it is kept; give one of them")
+    if memory:
+        config.durability = "memory"
+    elif data is not None:
+        config.data = str(data)
+        if config.durability == "memory":
+            config.durability = "full"
+    elif config.data is None and config.durability != "memory":
+        from tidewire.store.directory import default_directory  # noqa: PLC0415
+
+        config.data = str(default_directory(os.environ))
 
 
 def _add_listeners(
@@ -120,20 +150,15 @@ def _add_listeners(
 
 
 def _run(config: Config, read: Callable[[], Config]) -> None:
-    loop_name = "asyncio"
-    factory = None
-    if sys.platform != "win32":
-        try:
-            import uvloop  # noqa: PLC0415 (not everywhere)
-
-            factory, loop_name = uvloop.new_event_loop, "uvloop"
-        except ImportError:
-            pass
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_serve(config, read, loop_name))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:  # not `loop.run`: SIGTERM is a good end here
+        if not runner.run(_serve(config, read)):
+            sys.exit(Exit.INPUT_OUTPUT)
 
 
-async def _serve(config: Config, read: Callable[[], Config], loop_name: str) -> None:
+async def _serve(config: Config, read: Callable[[], Config]) -> bool:
+    """Serve until told to stop. False: what was to be kept could not be written."""
+    loop_name = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+    gc.disable()  # until `Server.serve`: it would look through all that is loaded again and again, and find nothing
     server = Server(config)
     await server.start()
     server.heed_signals()  # before the line that says it is ready
@@ -142,6 +167,7 @@ async def _serve(config: Config, read: Callable[[], Config], loop_name: str) -> 
         "tidewire %s (%s, %s) serves MQTT on %s", __version__, form(), loop_name, ", ".join(server.addresses)
     )
     await server.serve()
+    return server.kept_all
 
 
 def _fail(errors: list[str]) -> NoReturn:

@@ -6,12 +6,11 @@ import asyncio
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, Unpack, cast
 
 from tidewire.client.address import parse_url
-from tidewire.client.errors import NotConnected, PublishError, QueueFull, SubscribeError, reason
+from tidewire.client.errors import NotConnected, PublishError, QueueFull
 from tidewire.client.handlers import Handler, Pattern, call
 from tidewire.client.lifecycle import Lifecycle
 from tidewire.client.options import (
@@ -24,9 +23,7 @@ from tidewire.client.options import (
     UserProperties,
     Version,
     Will,
-    check_qos,
     encode_payload,
-    publish_properties,
 )
 from tidewire.client.outbox import SQLiteOutbox
 from tidewire.client.requests import Replies
@@ -39,11 +36,8 @@ from tidewire.client.settings import (
     Settings,
 )
 from tidewire.client.stream import Stream
-from tidewire.client.subscriptions import Subscriptions
 from tidewire.engine.client_session import Publication
 from tidewire.engine.received import Message
-from tidewire.engine.reception import Interest
-from tidewire.wire import properties as p
 from tidewire.wire.codes import V5, ReasonCode
 from tidewire.wire.errors import ProtocolViolation
 from tidewire.wire.packets import Connack
@@ -160,11 +154,9 @@ class Client:
         )
         self._life = life = Lifecycle(self._settings)
         self._session = life.session
-        self._subscriptions = Subscriptions(life)
-        life.connected_again = self._connected_again
-        life.ended = self._ended
-        self._streams: list[Stream] = []
-        self._stream_dropped = 0
+        self._traffic = life.traffic
+        self._publishing = life.publishing
+        self._subscriptions = life.subscriptions
         self._handlers: list[tuple[Stream, Callable[[Message], Coroutine[Any, Any, Any]]]] = []
         self._serving: list[asyncio.Task[None]] = []
         self._replies: Replies | None = None
@@ -218,11 +210,7 @@ class Client:
             raise ValueError("session_expiry can change with MQTT 5.0 only")
         await self._life.disconnect(reason_code, session_expiry)
         if not self._settings.session_expiry:  # the next connection begins another session
-            reception = self._session.reception
-            reception.parked.clear()
-            for interest in list(reception.interests.values()):
-                if not interest.inboxes:
-                    reception.forget(interest)
+            self._subscriptions.forget_session()
 
     @property
     def connected(self) -> bool:
@@ -232,26 +220,26 @@ class Client:
     @property
     def client_id(self) -> str:
         """The Client Identifier, also when the server has assigned it."""
-        return self._life.client_id
+        return self._life.server.client_id
 
     @property
     def connack(self) -> Connack | None:
         """What the server said last when it let us in (3.2), its properties included."""
-        return self._life.connack
+        return self._life.server.connack
 
     @property
     def statistics(self) -> Statistics:
         """Counters, as of now."""
-        counted = self._life.outgoing.statistics
+        counted = self._traffic.outgoing.statistics
         reception = self._session.reception
         return Statistics(
-            self._life.connects,
+            self._life.server.connects,
             counted.publish_sent,
             counted.publish_received,
             counted.bytes_sent,
             counted.bytes_received,
             self._session.publish_dropped,
-            self._stream_dropped + sum(stream.dropped for stream in self._streams),
+            self._subscriptions.dropped,
             reception.unclaimed,
             len(reception.parked),
             self._session.waiting_messages(),
@@ -263,7 +251,7 @@ class Client:
 
     async def reauthenticate(self) -> None:
         """Authenticate anew on the open connection (4.12.1). Raises ConnectionRefused."""
-        await self._life.reauthenticate()
+        await self._life.authenticator.reauthenticate()
 
     async def run(self) -> None:
         """Serve the handlers until cancelled. Raises what failed: a handler's own exception, or a permanent refusal."""
@@ -271,12 +259,11 @@ class Client:
 
     async def drain(self, timeout: float | None = None) -> None:
         """Wait until everything published is acknowledged and written. Raises TimeoutError after so many seconds."""
-        life = self._life
         async with asyncio.timeout(timeout):
-            while not self._session.is_idle() or life.unsent:
-                life.check_open()
-                await life.wait()
-            await life.catch_up()
+            while not self._session.is_idle():
+                self._life.check_open()
+                await self._traffic.wait()
+            await self._traffic.catch_up()
 
     # -- publishing
 
@@ -290,9 +277,9 @@ class Client:
         connection: None, once it is queued, and in the outbox if there is one. Raises PublishError when it is refused,
         NotConnected, InvalidTopic.
         """
-        life = self._life
+        traffic = self._traffic
         connection = self._session.connection
-        if qos == 0 and not options and connection is not None and (not retain or life.retain_available):
+        if qos == 0 and not options and connection is not None and (not retain or self._publishing.retain_available):
             try:
                 room = connection.publish_at_most_once(
                     topic, payload if type(payload) is bytes else encode_payload(payload), retain
@@ -300,24 +287,25 @@ class Client:
             except ProtocolViolation as violation:
                 raise PublishError(violation.reason_code, f"publish to {topic!r}: {violation.detail}") from None
             if room:
-                if not life.flush_planned:
-                    life.plan_flush()
+                if not traffic.flush_planned:
+                    traffic.plan_flush()
             else:
-                await life.catch_up()
+                await traffic.catch_up()
             return _SUCCESS
+        life = self._life
         life.check_open()
         if connection is None and self._settings.offline != "queue":
-            self._check_online()
+            self._publishing.check_online()
             if qos == 0:
                 await life.wait_connected()
         while True:
-            publication = self._publish(topic, payload, qos, retain, options)
+            publication = self._publishing.publish(topic, payload, qos, retain, options)
             if publication is not None:
                 break
-            await life.wait()  # the queue is full
+            await traffic.wait()  # the queue is full
             life.check_open()
         if not life.connected and self._settings.offline == "queue":
-            life.flush()
+            traffic.flush()
             return None
         return cast(ReasonCode, await publication)
 
@@ -328,80 +316,16 @@ class Client:
 
         Raises QueueFull when no more messages can wait, NotConnected with offline="raise", InvalidTopic.
         """
-        life = self._life
         if self._session.connection is None:
-            life.check_open()
-            self._check_online()
-        publication = self._publish(topic, payload, qos, retain, options)
+            self._life.check_open()
+            self._publishing.check_online()
+        publication = self._publishing.publish(topic, payload, qos, retain, options)
         if publication is None:
             raise QueueFull(
                 f"{self._session.waiting_messages()} messages wait; await client.publish() or client.drain(), "
                 "or give the client a larger queue_messages"
             )
         return publication
-
-    def _publish(self, topic: str, payload: Any, qos: int, retain: bool, options: PublishOptions) -> Publication | None:
-        if type(payload) is not bytes:
-            payload = encode_payload(payload)
-        properties = b""
-        expires_at = 0.0
-        now = monotonic()
-        if qos not in (0, 1, 2):
-            check_qos(qos)
-        if qos > self._life.maximum_qos or (retain and not self._life.retain_available):
-            self._refuse(topic, qos)
-        if options:
-            if self._settings.level != V5:
-                raise ValueError(
-                    f"{', '.join(options)}: only MQTT 5.0 has properties; the client speaks {self._settings.version}"
-                )
-            given = publish_properties(options)
-            expiry = given.integers.pop(p.MESSAGE_EXPIRY_INTERVAL, None)
-            expires_at = now + expiry if expiry is not None else 0.0
-            properties = given.encode_body()
-        session = self._session
-        if qos:
-            publication = session.publish(topic, payload, qos, retain, properties, expires_at, now)
-        else:
-            publication = session.unsent(topic, payload, qos, retain, properties, expires_at)
-            connection = session.connection
-            if connection is None:
-                if len(self._life.unsent) >= self._settings.queue_messages:
-                    return None
-                self._life.unsent.append(publication)
-            elif connection.outbox_bytes > session.limits.outbox_bytes:
-                return None
-            else:
-                self._send_unacknowledged(publication)
-        if not self._life.flush_planned:
-            self._life.plan_flush()
-        return publication
-
-    def _refuse(self, topic: str, qos: int) -> None:
-        """CONNACK has said that the server takes no such message (3.2.2.3.4, 3.2.2.3.5)."""
-        if qos > self._life.maximum_qos:
-            code, told = ReasonCode.QOS_NOT_SUPPORTED, f"QoS {self._life.maximum_qos} at most"
-        else:
-            code, told = ReasonCode.RETAIN_NOT_SUPPORTED, "no retained messages"
-        raise PublishError(code, f"publish to {topic!r}: {reason(code)}: the server takes {told}")
-
-    def _send_unacknowledged(self, publication: Publication) -> None:
-        connection = self._session.connection
-        assert connection is not None
-        now = monotonic()
-        if 0.0 < publication.expires_at < now:
-            self._life.dropped(publication, "expired")
-            publication.settle(ReasonCode.UNSPECIFIED_ERROR)
-        elif connection.put_publish(publication, b"", False, now):
-            connection.outgoing.statistics.publish_sent += 1
-            publication.settle(_SUCCESS)
-        else:
-            self._life.dropped(publication, "too large for the server")
-            publication.settle(ReasonCode.PACKET_TOO_LARGE)
-
-    def _check_online(self) -> None:
-        if not self._life.connected and self._settings.offline == "raise":
-            raise NotConnected("there is no connection at the moment")
 
     # -- subscribing
 
@@ -434,22 +358,16 @@ class Client:
             ).request(self._settings.level)
             for topic_filter in topic_filters
         ]
-        return Stream(self, requests, maximum, overflow, manual_ack, keep)
+        return Stream(self._subscriptions, requests, maximum, overflow, manual_ack, keep)
 
     async def unsubscribe(self, *topic_filters: str) -> None:
         """End subscriptions (3.10), those that an earlier life of the session has left behind as well.
 
         An open stream goes on with its other filters; one that has none left ends once it is read.
         """
-        reception = self._session.reception
-        requests = [Subscription(topic_filter).request(self._settings.level) for topic_filter in topic_filters]
-        interests = [
-            reception.interests.get(request.topic_filter) or reception.interest(request) for request in requests
-        ]
-        for stream in list(self._streams):
-            for interest in interests:
-                stream.withdraw(interest)
-        await self.unsubscribe_interests(interests)
+        await self._subscriptions.end_all(
+            [Subscription(topic_filter).request(self._settings.level) for topic_filter in topic_filters]
+        )
 
     def on(self, pattern: str, *, qos: int = 0, **options: Any) -> Callable[[_HandlerT], _HandlerT]:
         """Decorate a handler for messages of a topic: `@client.on("boards/{board}/altitude")` calls it with the message
@@ -514,88 +432,6 @@ class Client:
             if not answering.expired():
                 raise
             raise TimeoutError(f"no answer to the request to {topic!r} in {timeout:g} s") from None
-
-    # -- what streams call
-
-    async def subscribe_stream(self, stream: Stream) -> None:
-        """Attach a stream and SUBSCRIBE; returns when the server has answered, if need be on a later connection."""
-        self._life.check_open()
-        reception = self._session.reception
-        self._streams.append(stream)
-        answers: list[asyncio.Future[int]] = []
-        for request in stream.requests:
-            interest = reception.interest(request)
-            stream.interests.append(interest)
-            reception.attach(interest, stream)
-            answers.append(self._subscriptions.subscribe(interest))
-        stream.granted = list(await asyncio.gather(*answers))
-        refused = {
-            request.topic_filter.decode(): code
-            for request, code in zip(stream.requests, stream.granted, strict=True)
-            if code >= 0x80
-        }
-        if refused:
-            raise SubscribeError(refused)
-
-    async def unsubscribe_interests(self, interests: list[Interest]) -> None:
-        """Tell the server of those that nobody wants any more."""
-        unread = [interest for interest in dict.fromkeys(interests) if not interest.inboxes and not interest.leaving]
-        await asyncio.gather(*[self._subscriptions.unsubscribe(interest) for interest in unread])
-
-    def abandon_interests(self, interests: list[Interest]) -> None:
-        """The same for those of a stream that never opened, without waiting; a lasting session keeps them."""
-        if not self._settings.session_expiry and self._life.connected:
-            known = self._session.reception.interests.values()  # without those that were refused
-            for interest in dict.fromkeys(interests):
-                if not interest.inboxes and not interest.leaving and interest in known:
-                    self._subscriptions.unsubscribe(interest)
-
-    def detach(self, stream: Stream, undone: list[Message]) -> None:
-        """A stream is over; what its reader has not dealt with waits for the next one."""
-        reception = self._session.reception
-        for interest in stream.interests:
-            reception.detach(interest, stream)
-        reception.park(undone)
-        if stream in self._streams:
-            self._streams.remove(stream)
-            self._stream_dropped += stream.dropped
-        self.read_on()
-
-    def detach_interest(self, stream: Stream, interest: Interest) -> None:
-        """A stream goes on without one of its filters."""
-        self._session.reception.detach(interest, stream)
-
-    def new_future(self) -> asyncio.Future[None]:
-        """What a stream's reader waits for."""
-        return self._life.new_future()
-
-    def is_outside(self, waiters: list[asyncio.Future[None]]) -> bool:
-        """Whether somebody of these is not a task of the client's own."""
-        return any(self._life.is_outside(waiter) for waiter in waiters)
-
-    def read_on(self) -> None:
-        """A stream has room again."""
-        self._life.read_on()
-
-    def read_on_if_below(self, stream: Stream) -> None:
-        """The same, if it is half empty."""
-        connection = self._session.connection
-        if connection is not None and connection.reading_paused and len(stream.messages) * 2 <= stream.maximum:
-            self._life.read_on()
-
-    # -- what the life cycle calls
-
-    def _connected_again(self) -> None:
-        """CONNACK came: send what could not be sent."""
-        unsent, self._life.unsent = self._life.unsent, []
-        for publication in unsent:
-            self._send_unacknowledged(publication)
-
-    def _ended(self, error: BaseException) -> bool:
-        told = False
-        for stream in list(self._streams):
-            told = stream.fail(error) or told
-        return told
 
     def _add_handler(
         self,

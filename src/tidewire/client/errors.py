@@ -15,6 +15,13 @@ class ConnectionFailed(TidewireError):
     """There is no connection to the server, or there is none any more: the network, TLS, or no answer."""
 
 
+class ConnectionLost(ConnectionFailed):
+    """There was a connection, and it broke off."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"the connection was lost: {detail}")
+
+
 class ConnectionRefused(TidewireError):
     """The server said no, in CONNACK (3.2.2.2) or DISCONNECT (3.14.2.1)."""
 

@@ -7,7 +7,8 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from tidewire.client.address import Address
@@ -15,6 +16,14 @@ from tidewire.client.errors import ConnectionFailed, WebSocketRefused
 
 WRITE_HIGH_WATER_BYTES = 256 * 1024
 """What a transport may hold before publishers wait: enough for a few system calls, not for much delay."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passage(Address):
+    """An address that is reached in a way of its own, within this process for example."""
+
+    open: Callable[[asyncio.Protocol], Awaitable[None]]
+    """Connects a protocol. Raises ConnectionFailed."""
 
 
 async def open_connection(
@@ -26,6 +35,9 @@ async def open_connection(
     subprotocol: str,
 ) -> None:
     """Connect `protocol`. Raises ConnectionFailed with the cause in one line."""
+    if isinstance(address, Passage):
+        await address.open(protocol)
+        return
     loop = asyncio.get_running_loop()
     context = (tls or default_tls()) if address.secure else None
     outer: Callable[[], asyncio.Protocol] = lambda: protocol  # noqa: E731

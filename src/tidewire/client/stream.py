@@ -13,7 +13,7 @@ from tidewire.engine.reception import Interest
 from tidewire.wire.packets import SubscriptionRequest
 
 if TYPE_CHECKING:
-    from tidewire.client.client import Client
+    from tidewire.client.subscriptions import Subscriptions
 
 POLICIES: Final = {"block": BLOCK, "drop_oldest": DROP_OLDEST, "drop_newest": DROP_NEWEST, "error": ERROR}
 
@@ -33,7 +33,7 @@ class Stream(Inbox):
 
     def __init__(
         self,
-        client: Client,
+        subscriptions: Subscriptions,
         requests: list[SubscriptionRequest],
         maximum: int,
         overflow: str,
@@ -49,7 +49,7 @@ class Stream(Inbox):
         self.granted: list[int] = []
         """The QoS that the server granted, a topic filter each."""
         self.interests: list[Interest] = []
-        self._client = client
+        self._subscriptions = subscriptions
         self._manual_ack = manual_ack
         self._keep = keep
         self._in_hand: set[Message] = set()
@@ -85,7 +85,7 @@ class Stream(Inbox):
             return self._take()
         if self._error is not None:
             raise self._error
-        self._client.read_on()
+        self._subscriptions.read_on()
         return None
 
     async def take(self, maximum: int) -> list[Message]:
@@ -95,7 +95,7 @@ class Stream(Inbox):
             if not await self._more():
                 return []
         taken = [self.messages.popleft() for _ in range(min(maximum, len(self.messages)))]
-        self._client.read_on_if_below(self)
+        self._subscriptions.read_on_if_below(self)
         return taken
 
     def give_back(self, messages: list[Message]) -> None:
@@ -130,12 +130,12 @@ class Stream(Inbox):
         self._closed = False
         self._error = None
         try:
-            await self._client.subscribe_stream(self)
+            await self._subscriptions.subscribe(self)
         except BaseException:
             interests = self.interests
             self.leave()
             if not self._keep:
-                self._client.abandon_interests(interests)
+                self._subscriptions.abandon(interests)
             raise
 
     async def close(self) -> None:
@@ -148,14 +148,14 @@ class Stream(Inbox):
         self.messages.clear()
         interests = self.interests
         self.leave()
-        await self._client.unsubscribe_interests(interests)
+        await self._subscriptions.unsubscribe(interests)
 
     def leave(self) -> None:
         """Read no more; the subscription stays, and what was not dealt with is not acknowledged."""
         if self._closed:
             return
         self._closed = True
-        self._client.detach(self, [*self._in_hand, *[message for message in self.messages if message.qos]])
+        self._subscriptions.detach(self, [*self._in_hand, *[message for message in self.messages if message.qos]])
         self._in_hand.clear()
         self.messages.clear()
         self.interests = []
@@ -164,7 +164,7 @@ class Stream(Inbox):
     def withdraw(self, interest: Interest) -> None:
         """One of its filters is given up; after the last the reader reads what is there, and that is all."""
         if interest in self.interests:
-            self._client.detach_interest(self, interest)
+            self._subscriptions.detach_interest(self, interest)
             self.interests = [other for other in self.interests if other is not interest]
             self.wake()
 
@@ -173,7 +173,7 @@ class Stream(Inbox):
         client was waiting."""
         if self._error is None:
             self._error = error
-        told = self._client.is_outside(self._waiters)
+        told = self._subscriptions.is_outside(self._waiters)
         self.wake()
         return told
 
@@ -190,7 +190,7 @@ class Stream(Inbox):
     async def _iterate(self) -> AsyncIterator[Message]:
         messages = self.messages
         in_hand = self._in_hand
-        client = self._client
+        subscriptions = self._subscriptions
         acknowledges = not self._manual_ack
         self._let_go()  # of what an earlier `async for` was left with
         while True:
@@ -206,7 +206,7 @@ class Stream(Inbox):
                         message.ack()
                 else:
                     yield message
-            client.read_on_if_below(self)
+            subscriptions.read_on_if_below(self)
             if not messages and not await self._more():
                 return
 
@@ -219,8 +219,8 @@ class Stream(Inbox):
             raise self._error
         if self._closed or not self.interests:
             return False
-        self._client.read_on()
-        waiter: asyncio.Future[None] = self._client.new_future()
+        self._subscriptions.read_on()
+        waiter: asyncio.Future[None] = self._subscriptions.new_future()
         self._waiters.append(waiter)
         self.waiting = True
         try:

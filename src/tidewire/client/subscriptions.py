@@ -1,4 +1,4 @@
-"""Which topic filters does the server know of? SUBSCRIBE and UNSUBSCRIBE, their answers, and all of it over reconnects.
+"""Which topic filters does the server know of, and for which streams? Also over reconnects.
 
 | a question | it ends by |
 |---|---|
@@ -10,68 +10,140 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tidewire.client.errors import SubscribeError
-from tidewire.client.lifecycle import Lifecycle
 from tidewire.client.stream import Stream
 from tidewire.engine.client_connection import ClientConnection
 from tidewire.engine.limits import SUBSCRIBE_IDENTIFIERS
+from tidewire.engine.received import Message
 from tidewire.engine.reception import Interest
 from tidewire.wire import properties as p
 from tidewire.wire.codes import V5
-from tidewire.wire.packets import Suback, Subscribe, Unsuback, Unsubscribe
+from tidewire.wire.packets import Suback, Subscribe, SubscriptionRequest, Unsuback, Unsubscribe
+
+if TYPE_CHECKING:
+    from tidewire.client.lifecycle import Lifecycle
 
 _REFUSED: Final = 0x80
 """Reason codes from here on say no."""
 
 
-class _Question:
-    """A SUBSCRIBE or UNSUBSCRIBE of one filter, and whoever waits for its answer."""
-
-    def __init__(self, interest: Interest, leaving: bool, answer: asyncio.Future[int] | None) -> None:
-        self.interest = interest
-        self.leaving = leaving
-        self.answer = answer
-
-    def end(self, reason_code: int) -> None:
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_result(reason_code)
-
-
 class Subscriptions:
-    """The filters of one client, as far as its server is concerned; who reads them is `engine.reception`'s."""
+    """The filters and open streams of one client; which stream gets a message is `engine.reception`'s."""
 
     def __init__(self, life: Lifecycle) -> None:
         self._life = life
+        self._session = life.session
         self._reception = life.session.reception
+        self._traffic = life.traffic
+        self._streams: list[Stream] = []
+        self._dropped = 0
+        """By streams that are over."""
         self._asked: dict[int, _Question] = {}
         """By packet identifier."""
         self._waiting: deque[_Question] = deque()
-        life.subscriptions = self
+
+    # -- what the client calls
+
+    @property
+    def dropped(self) -> int:
+        """Messages that open streams had no room for."""
+        return self._dropped + sum(stream.dropped for stream in self._streams)
+
+    async def end_all(self, requests: list[SubscriptionRequest]) -> None:
+        """Unsubscribe from filters, known here or only to the server; streams go on with those that they have left."""
+        known = self._reception.interests
+        interests = [known.get(request.topic_filter) or self._reception.interest(request) for request in requests]
+        for stream in list(self._streams):
+            for interest in interests:
+                stream.withdraw(interest)
+        await self.unsubscribe(interests)
+
+    def forget_session(self) -> None:
+        """The next connection begins another session."""
+        self._reception.parked.clear()
+        for interest in list(self._reception.interests.values()):
+            if not interest.inboxes:
+                self._reception.forget(interest)
+
+    # -- what streams call
+
+    async def subscribe(self, stream: Stream) -> None:
+        """Attach a stream and SUBSCRIBE; returns when the server has answered, if need be on a later connection.
+
+        Raises SubscribeError.
+        """
+        self._life.check_open()
+        self._streams.append(stream)
+        answers: list[asyncio.Future[int]] = []
+        for request in stream.requests:
+            interest = self._reception.interest(request)
+            stream.interests.append(interest)
+            self._reception.attach(interest, stream)
+            answer = self.new_future()
+            answers.append(answer)
+            self._ask(_Question(interest, False, answer))
+        stream.granted = list(await asyncio.gather(*answers))
+        refused = {
+            request.topic_filter.decode(): code
+            for request, code in zip(stream.requests, stream.granted, strict=True)
+            if code >= _REFUSED
+        }
+        if refused:
+            raise SubscribeError(refused)
+
+    async def unsubscribe(self, interests: list[Interest]) -> None:
+        """Tell the server of those that nobody wants any more. Done when it has answered, or when the connection ends;
+        where there is none, at once: the server is told as soon as there is one."""
+        unread = [interest for interest in dict.fromkeys(interests) if not interest.inboxes and not interest.leaving]
+        await asyncio.gather(*[self._leave(interest) for interest in unread])
+
+    def abandon(self, interests: list[Interest]) -> None:
+        """The same for those of a stream that never opened, without waiting; a lasting session keeps them."""
+        if not self._life.settings.session_expiry and self._life.connected:
+            known = self._reception.interests.values()  # without those that were refused
+            for interest in dict.fromkeys(interests):
+                if not interest.inboxes and not interest.leaving and interest in known:
+                    self._leave(interest)
+
+    def detach(self, stream: Stream, undone: list[Message]) -> None:
+        """A stream is over; what its reader has not dealt with waits for the next one."""
+        for interest in stream.interests:
+            self._reception.detach(interest, stream)
+        self._reception.park(undone)
+        if stream in self._streams:
+            self._streams.remove(stream)
+            self._dropped += stream.dropped
+        self.read_on()
+
+    def detach_interest(self, stream: Stream, interest: Interest) -> None:
+        """A stream goes on without one of its filters."""
+        self._reception.detach(interest, stream)
+
+    def new_future(self) -> asyncio.Future[Any]:
+        """What a stream's reader waits for."""
+        return self._life.waiting.new_future()
+
+    def is_outside(self, waiters: list[asyncio.Future[None]]) -> bool:
+        """Whether somebody of these is not a task of the client's own."""
+        return any(self._life.waiting.is_outside(waiter) for waiter in waiters)
+
+    def read_on(self) -> None:
+        """A stream has room again."""
+        self._traffic.read_on()
+
+    def read_on_if_below(self, stream: Stream) -> None:
+        """The same, if it is half empty."""
+        connection = self._session.connection
+        if connection is not None and connection.reading_paused and len(stream.messages) * 2 <= stream.maximum:
+            self._traffic.read_on()
+
+    # -- what the connection and the life cycle call
 
     def expects_answers(self) -> bool:
         """Whether somebody waits for something that the server has to say."""
         return bool(self._asked or self._waiting)
-
-    def subscribe(self, interest: Interest) -> asyncio.Future[int]:
-        """Ask for a filter; the reason code, if need be on a later connection."""
-        answer: asyncio.Future[int] = self._life.new_future()
-        self._ask(_Question(interest, False, answer))
-        return answer
-
-    def unsubscribe(self, interest: Interest) -> asyncio.Future[int]:
-        """Give a filter up that nobody reads. Done at once, or when the connection ends, where there is none to ask
-        on: the server is told as soon as there is one."""
-        interest.leaving = True
-        answer: asyncio.Future[int] = self._life.new_future()
-        if self._life.connected:
-            self._ask(_Question(interest, True, answer))
-        else:
-            answer.set_result(0)
-        return answer
-
-    # -- what the life cycle calls
 
     def resume(self, connection: ClientConnection, session_present: bool) -> None:
         """CONNACK came: ask for what the server does not know, before anything is published."""
@@ -102,7 +174,7 @@ class Subscriptions:
                     inbox.fail(error)
             self._reception.forget(interest)
         question.end(reason_code)
-        connection = self._life.session.connection
+        connection = self._session.connection
         if self._waiting and connection is not None:
             self._send(connection)
 
@@ -118,29 +190,36 @@ class Subscriptions:
                 self._waiting.append(question)
 
     def end(self, error: BaseException) -> bool:
-        """No answer will come. True: somebody outside has been told."""
-        told = False
+        """No message and no answer will come. True: somebody outside has been told."""
+        told = any([stream.fail(error) for stream in list(self._streams)])
         for question in [*self._asked.values(), *self._waiting]:
-            answer = question.answer
-            if answer is not None and not answer.done():
-                told = self._life.tell(answer, error) or told
+            told = self._life.waiting.tell(question.answer, error) or told
         self._asked.clear()
         self._waiting.clear()
         return told
 
     # -- inside
 
+    def _leave(self, interest: Interest) -> asyncio.Future[Any]:
+        interest.leaving = True
+        answer = self.new_future()
+        if self._life.connected:
+            self._ask(_Question(interest, True, answer))
+        else:
+            answer.set_result(0)
+        return answer
+
     def _ask(self, question: _Question) -> None:
         self._waiting.append(question)
-        connection = self._life.session.connection
+        connection = self._session.connection
         if connection is not None:
             self._send(connection)
-            self._life.read_on()
-            self._life.plan_flush()
+            self._traffic.read_on()
+            self._traffic.plan_flush()
 
     def _send(self, connection: ClientConnection) -> None:
         """Send what waits, as far as there are packet identifiers."""
-        session = self._life.session
+        session = self._session
         level = connection.version
         while self._waiting and len(self._asked) < SUBSCRIBE_IDENTIFIERS:
             question = self._waiting.popleft()
@@ -161,5 +240,18 @@ class Subscriptions:
             connection.put(packet.encode(level))
 
     def _identifiers_available(self) -> bool:
-        connack = self._life.connack
+        connack = self._life.server.connack
         return connack is not None and connack.properties.flag(p.SUBSCRIPTION_IDENTIFIER_AVAILABLE, True)
+
+
+class _Question:
+    """A SUBSCRIBE or UNSUBSCRIBE of one filter, and whoever waits for its answer."""
+
+    def __init__(self, interest: Interest, leaving: bool, answer: asyncio.Future[int] | None) -> None:
+        self.interest = interest
+        self.leaving = leaving
+        self.answer = answer
+
+    def end(self, reason_code: int) -> None:
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(reason_code)

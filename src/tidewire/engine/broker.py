@@ -52,6 +52,8 @@ class Broker(Router):
         self.timers = Timers(now)
         self.closing = False
         self._paced: dict[Session, None] = {}
+        self.committed_ticket = 0
+        """What the store has everything up to."""
         self._awaiting_commit: dict[Publishing, None] = {}
         self._users: dict[str, int] = {}
         """Connections by user name, where they are limited."""
@@ -93,20 +95,36 @@ class Broker(Router):
             self.events.fault("", error)
         for topic in self.retained.sweep(now, self.limits.retained_burst):
             if self.store is not None:
-                self.store.retained(topic, None)
+                self.store.retained(topic, None, None)
 
     def shut_down(self, now: float) -> None:
-        """Tell every client that the server goes away (5.0: DISCONNECT 0x8B) and close; wills wait for its return."""
+        """Tell every client that the server goes away (5.0: DISCONNECT 0x8B) and close.
+
+        Wills that the store has wait for its return."""
         self.closing = True
         for session in list(self.sessions.values()):
             if session.connection is not None:
                 session.connection.close(ReasonCode.SERVER_SHUTTING_DOWN, "the server shuts down", now)
 
     def committed(self, ticket: int, now: float) -> None:
-        """The store has everything up to this ticket: the acknowledgements that waited for it leave."""
+        """The store has everything up to this ticket: what waited for it leaves."""
+        self.committed_ticket = ticket
+        for link in self.outgoing.release(ticket):
+            if isinstance(link, Connection):
+                link.unblocked(now)
         for connection in list(self._awaiting_commit):
-            if connection.keep_promises(ticket):
+            if connection.keep_promises():
                 del self._awaiting_commit[connection]
+
+    def commit_failed(self, now: float) -> None:
+        """The store cannot write what it was told: nobody waits for that any longer who can be told so."""
+        for connection in list(self._awaiting_commit):
+            if connection.give_up_promises():
+                del self._awaiting_commit[connection]
+        assert self.store is not None
+        for link in self.outgoing.release(self.store.barrier()):
+            if isinstance(link, Connection):
+                link.unblocked(now)
 
     def await_commit(self, connection: Publishing) -> None:
         """A connection has acknowledgements that wait for the store."""
@@ -146,6 +164,9 @@ class Broker(Router):
         A connection that has it is closed [MQTT-3.1.4-3]. A session of another user is never handed over.
         """
         session = self.sessions.get(client_identifier)
+        if session is not None and session.connection is None:
+            session.due(now)  # its will, or its end, may lie between two ticks, or in a time when there was no broker
+            session = self.sessions.get(client_identifier)
         if session is not None:
             keep = not clean_start and session.principal.user_name == principal.user_name
             if session.connection is not None:
@@ -166,10 +187,11 @@ class Broker(Router):
         session.ends_at = 0.0
         session.will_at = 0.0  # the client is back before the delay is over [MQTT-3.1.3-9]
         session.connection = connection
+        session.address = connection.peer
         return session, present
 
     def session_opened(self, session: Session, connection: Connection, resumed: bool, now: float) -> None:
-        """CONNACK is on its way."""
+        """CONNACK comes next."""
         statistics = self.statistics
         statistics.connections_total += 1
         statistics.connections += 1
@@ -178,9 +200,12 @@ class Broker(Router):
         session.expire_queue(now)
         connection.next_look = 0.0
         connection.plan(now)
-        if self.store is not None and (session.expiry_interval or session.store is not None):
-            self.store.session_kept(session)
-            session.store = self.store
+        store = self.store
+        if store is not None and (session.expiry_interval or session.kept or session.will is not None):
+            store.session_kept(session)
+            session.kept = True
+            if session.expiry_interval:
+                session.store = store
         self.events.connected(session, connection.peer, resumed)
 
     def session_left(
@@ -199,7 +224,7 @@ class Broker(Router):
         if without_will:
             session.will = None
         session.will_at = 0.0
-        if session.will is not None and not self.closing:
+        if session.will is not None and not (self.closing and session.kept):
             if session.will_delay and session.expiry_interval:
                 session.will_at = now + min(session.will_delay, session.expiry_interval)
             else:
@@ -232,9 +257,10 @@ class Broker(Router):
             for subscription in list(subscriptions.values()):
                 self.remove_subscription(subscription)
             session.subscriptions = None
-        if session.store is not None:
-            session.store.session_ended(session)
-            session.store = None
+        if self.store is not None and session.kept and not (self.closing and session.will is not None):
+            self.store.session_ended(session)  # or, when the broker stops, in its next life, together with its will
+        session.store = None
+        session.kept = False
         lost = session.discard_queue()
         if lost:
             session.drop(SESSION_ENDED, lost, now)
@@ -269,9 +295,11 @@ class Broker(Router):
         expires_at = now + will.expires_at if will.expires_at >= 0.0 else 0.0
         message = Message(will.topic, will.payload, will.qos, will.retain, will.properties, expires_at, will.publisher)
         if self.publish_hooks is None:
-            self.publish(message, route, now, session.principal)
+            self.publish(message, route, now, session)
         else:
             self.publish_hooked(session, message, route, True, now)
+        if session.store is not None:
+            session.store.session_kept(session)  # without its will
 
     def access_changed(self) -> None:
         """Access decisions are asked for anew from here on."""
@@ -283,20 +311,23 @@ class Broker(Router):
 
     def _restore(self, store: Store, now: float) -> None:
         """Take up what an earlier life has left: sessions wait for their clients, wills for their delay."""
-        sessions, retained = store.load()
+        sessions, retained = store.load(now)
         for stored in sessions:
             principal = Principal(stored.user_name, stored.client_identifier)
             session = self.sessions[stored.client_identifier] = Session(self, stored.client_identifier, principal)
-            session.expiry_interval = stored.expiry_interval
+            session.expiry_interval = min(stored.expiry_interval, self.limits.session_expiry_maximum_s)
             session.restore(stored, now)
             for topic_filter, (qos, no_local, retain_as_published, identifier) in stored.subscriptions.items():
                 self.add_subscription(
                     session, Subscription(session, topic_filter, qos, no_local, retain_as_published, identifier)
                 )
-            session.store = store
+            session.store = store if stored.expiry_interval else None
+            session.kept = True
+            session.notes = stored.notes
             session.plan(now)
-        for message in retained:
-            self.retained.set(message)
+        for message, provenance in retained:
+            publisher = Principal(provenance.user_name, message.publisher) if message.publisher else None
+            self.retained.set(message, publisher, provenance)
 
     # -- $SYS
 
@@ -323,6 +354,9 @@ class Broker(Router):
         )
         for index, count in enumerate(self.ledger.counts):
             values[f"dropped/{REASONS[index]}"] = str(count)
+        if self.store is not None:
+            for name, value in self.store.topics().items():
+                values[f"store/{name}"] = value
         for name, value in values.items():
             topic = SYS_PREFIX + b"broker/" + name.encode()
             payload = value.encode()

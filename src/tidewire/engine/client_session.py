@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 from mypy_extensions import mypyc_attr
 
 from tidewire.engine.delivery import Delivery
-from tidewire.engine.ledger import REASONS, TOO_LARGE
-from tidewire.engine.limits import SUBSCRIBE_IDENTIFIERS, SUBSCRIBED_TOPICS, Limits
+from tidewire.engine.ledger import EXPIRED, REASONS, TOO_LARGE
+from tidewire.engine.limits import REMEMBERED_TOPICS, SUBSCRIBE_IDENTIFIERS, Limits
 from tidewire.engine.link import Link
 from tidewire.engine.message import Message
-from tidewire.engine.publishing import PUBACK_HEAD, PUBREC_HEAD
+from tidewire.engine.reading import PUBACK_HEAD, PUBREC_HEAD
+from tidewire.engine.received import Inbox
 from tidewire.engine.received import Message as ReceivedMessage
-from tidewire.engine.reception import Reception, inboxes_of
+from tidewire.engine.reception import Interest, Reception
 from tidewire.wire.codes import ReasonCode
 from tidewire.wire.errors import InvalidTopic, ProtocolError
 from tidewire.wire.fields import MAXIMUM_STRING_BYTES
@@ -128,6 +129,8 @@ class ClientSession(Delivery):
         self._earlier: dict[bytes, ReceivedMessage] = {}
         """The same of the connections before."""
         self._order: deque[ReceivedMessage] = deque()
+        self._unsent: deque[Message] = deque()
+        """QoS 0 messages that wait for a connection; their bytes are among `queue_bytes`."""
         self._subscribe_number = 0
         self._topics: dict[str, bytes] = {}
         """Topics that were published to, checked and encoded once."""
@@ -146,30 +149,61 @@ class ClientSession(Delivery):
 
     def is_idle(self) -> bool:
         """Whether everything published was sent and acknowledged."""
-        return self.queue is None and not self.inflight
+        return self.queue is None and not self.inflight and not self._unsent
+
+    def waiting_messages(self) -> int:
+        return super().waiting_messages() + len(self._unsent)
+
+    def unanswered(self) -> list[Message]:
+        """All that somebody may wait for."""
+        return [*(self.inflight or {}).values(), *(self.queue or ()), *self._unsent]
 
     def publish(
         self, topic: str, payload: bytes, qos: int, retain: bool, properties: bytes, expires_at: float, now: float
     ) -> Publication | None:
-        """Send a QoS 1 or 2 message, or queue it; None: there is no room. Raises InvalidTopic."""
+        """Send a message, or queue it; None: there is no room. Raises InvalidTopic."""
         encoded = self._topics.get(topic)
         if encoded is None:
             encoded = self.encode_topic(topic)
-        queue = self.queue
-        if queue is not None:
-            limits = self.limits
-            size = len(encoded) + len(payload) + len(properties)
-            if len(queue) >= limits.queue_messages or self.queue_bytes + size > limits.queue_bytes:
-                return None
         publication = Publication(self, encoded, payload, qos, retain, properties, expires_at)
+        if qos == 0:
+            return publication if self._publish_at_most_once(publication, now) else None
+        if self.queue_bytes and not self._has_room(self.queue, publication):
+            return None
         self.send(publication, now)
         return publication
 
-    def unsent(
-        self, topic: str, payload: bytes, qos: int, retain: bool, properties: bytes, expires_at: float
-    ) -> Publication:
-        """A message that is not on its way yet. Raises InvalidTopic."""
-        return Publication(self, self.encode_topic(topic), payload, qos, retain, properties, expires_at)
+    def _publish_at_most_once(self, message: Message, now: float) -> bool:
+        link = self.link
+        if link is not None:
+            if link.blocked and link.outbox_bytes > self.limits.outbox_bytes:
+                return False
+            self._send_unacknowledged(link, message, now)
+        elif self._has_room(self._unsent, message):
+            self._unsent.append(message)
+            self.queue_bytes += message.size()
+        else:
+            return False
+        return True
+
+    def _has_room(self, queue: deque[Message] | None, message: Message) -> bool:
+        limits = self.limits
+        waiting = len(queue) if queue is not None else 0
+        return waiting < limits.queue_messages and self.queue_bytes + message.size() <= limits.queue_bytes
+
+    def _send_unacknowledged(self, link: Link, message: Message, now: float) -> None:
+        """Send a QoS 0 message: that is all there is to do for it."""
+        if 0.0 < message.expires_at < now:
+            self.dropped(message, EXPIRED, now)
+        elif link.put_publish(message, b"", False, now):
+            statistics = link.outgoing.statistics
+            statistics.publish_sent += 1
+            statistics.publish_bytes_sent += len(message.payload)
+            self.settled(message, ReasonCode.SUCCESS)
+            if link.outbox_bytes > self.limits.early_flush_bytes:
+                link.flush()
+        else:
+            self.dropped(message, TOO_LARGE, now)
 
     def encode_topic(self, topic: str) -> bytes:
         """A topic name as its bytes. Raises InvalidTopic unless it can be published to."""
@@ -180,7 +214,7 @@ class ClientSession(Delivery):
         check_topic_name(encoded)
         if len(encoded) > MAXIMUM_STRING_BYTES:
             raise InvalidTopic(f"a topic name has at most {MAXIMUM_STRING_BYTES} bytes, not {len(encoded)}")
-        if len(self._topics) >= SUBSCRIBED_TOPICS:
+        if len(self._topics) >= REMEMBERED_TOPICS:
             self._topics.clear()
         self._topics[topic] = encoded
         return encoded
@@ -193,7 +227,7 @@ class ClientSession(Delivery):
         """Take up what an outbox has kept of the last life of the program."""
         self.inflight = inflight if inflight else None
         self.queue = deque(queue) if queue else None
-        self.queue_bytes = sum([message.size() for message in queue])
+        self.queue_bytes = sum([message.size() for message in [*queue, *self._unsent]])
         self.received = received if received else None
 
     def new_subscribe_identifier(self) -> int:
@@ -211,6 +245,10 @@ class ClientSession(Delivery):
 
     def resume(self, link: Link, window: int, now: float) -> None:
         super().resume(link, window, now)
+        while self._unsent and not link.closed:
+            message = self._unsent.popleft()
+            self.queue_bytes -= message.size()
+            self._send_unacknowledged(link, message, now)
         self.progress = True
 
     def start_over(self) -> None:
@@ -242,12 +280,10 @@ class ClientSession(Delivery):
         self._order.append(message)
         return True
 
-    def deliver(self, message: ReceivedMessage, topic: bytes) -> None:
-        """Give a message to all who want it."""
-        reception = self.reception
-        interests = reception.route(topic, message.subscription_identifiers)
-        inboxes = inboxes_of(interests, message.retain)
+    def deliver(self, message: ReceivedMessage, topic: bytes, interests: list[Interest], inboxes: list[Inbox]) -> None:
+        """Give a message to all who want it: the inboxes of the interests that it comes for."""
         if not inboxes:
+            reception = self.reception
             if message.qos and reception.may_be_wanted(interests, topic):
                 message.readers = 1
                 reception.parked.append(message)  # bounded by the Receive Maximum, as it is not acknowledged
@@ -282,9 +318,7 @@ class ClientSession(Delivery):
     def _acknowledge(self, identifier: bytes, qos: int) -> None:
         connection = self.connection
         if connection is not None:
-            connection.put(PUBACK_HEAD if qos == 1 else PUBREC_HEAD)
-            connection.put(identifier)
-            connection.outgoing.statistics.control_sent += 1
+            connection.put_answer(PUBACK_HEAD if qos == 1 else PUBREC_HEAD, identifier, 0)
 
 
 def _is_same(before: ReceivedMessage, message: ReceivedMessage) -> bool:

@@ -15,7 +15,8 @@ from tidewire.engine.allowance import Allowance
 from tidewire.engine.handshake import AUTHENTICATING, AWAITS_CONNECT, CHALLENGED, CONNECTED, DECIDING
 from tidewire.engine.message import IDENTIFIERS
 from tidewire.engine.ports import Certificate, Exchange, Principal, Transport, Undecided
-from tidewire.engine.publishing import PUBCOMP_HEAD, Publishing, packet_identifier
+from tidewire.engine.publishing import Publishing
+from tidewire.engine.reading import PUBCOMP_HEAD, packet_identifier
 from tidewire.wire import properties as p
 from tidewire.wire.codes import (
     AUTH,
@@ -49,6 +50,7 @@ from tidewire.wire.topics import split_share
 
 if TYPE_CHECKING:
     from tidewire.engine.broker import Broker
+    from tidewire.engine.session import Session
 
 _PINGRESP: Final = b"\xd0\x00"
 
@@ -68,8 +70,12 @@ class Connection(Publishing):
         self.maximum_packet_size = broker.limits.connect_packet_bytes
         self.connect: Connect | None = None
         """The CONNECT whose authentication is under way."""
+        self.ends_session = False
+        """Its CONNECT asked for a session that ends with it (3.1.2.11.2)."""
         self.authentication_method = ""
         """Of enhanced authentication (3.1.2.11.9), empty for none."""
+        self.authentication_data = b""
+        """Of the server, for CONNACK (3.2.2.3.18)."""
         self.exchange: Exchange | None = None
         """The enhanced authentication that is under way, at CONNECT or later."""
         self.allowance: Allowance | None = None
@@ -130,6 +136,7 @@ class Connection(Publishing):
     def lost(self, detail: str, now: float) -> None:
         """The network connection is gone, and not because we closed it."""
         if not self.closed:
+            self.abandon_held()
             self.outbox = []  # there is nobody to take it
             self.outbox_bytes = 0
             self.next_look = 0.0
@@ -178,6 +185,7 @@ class Connection(Publishing):
         """End the connection from our side, with a DISCONNECT where the version has one (3.14)."""
         if self.closed:
             return
+        self.abandon_held()
         if self.version == V5 and self.state >= CONNECTED:
             self.put_explained(Disconnect(reason_code), detail)
         self.finish(reason_code, detail, False, now)
@@ -345,6 +353,7 @@ class Connection(Publishing):
         elif first == 0x70:
             session.complete(identifier, now)
         elif session.release(identifier):
+            self.hold_for(session)  # a next life that knew the identifier would take its next use for a repetition
             self.put_answer(PUBCOMP_HEAD, identifier, 0)
         else:
             self.put_answer(PUBCOMP_HEAD, identifier, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND)
@@ -381,6 +390,7 @@ class Connection(Publishing):
         for request in packet.requests:
             code = broker.subscribe(session, request, identifier, now)
             codes.append(SUBACK_FAILURE if code >= 0x80 and self.version != V5 else code)
+        self.hold_for(session)
         self.put_packet(Suback(packet.packet_identifier, codes))
         session.pump(now)
 
@@ -392,6 +402,7 @@ class Connection(Publishing):
         for topic_filter in packet.topic_filters:
             existed = self.broker.unsubscribe(session, topic_filter)
             codes.append(ReasonCode.SUCCESS if existed else ReasonCode.NO_SUBSCRIPTION_EXISTED)
+        self.hold_for(session)
         self.put_packet(Unsuback(packet.packet_identifier, codes))
 
     def _disconnected(self, packet: Disconnect, now: float) -> None:
@@ -400,7 +411,7 @@ class Connection(Publishing):
         assert session is not None
         expiry = packet.properties.integers.get(p.SESSION_EXPIRY_INTERVAL)
         if expiry is not None:
-            if session.expiry_interval == 0 and expiry != 0:
+            if self.ends_session and expiry != 0:
                 raise ProtocolError("DISCONNECT prolongs a session that CONNECT declared to end with its connection")
             session.expiry_interval = min(expiry, self.broker.limits.session_expiry_maximum_s)
         with_will = packet.reason_code != ReasonCode.SUCCESS
@@ -427,6 +438,7 @@ class Connection(Publishing):
 
     def finish(self, reason_code: int, detail: str, without_will: bool, now: float) -> None:
         """Flush, close, and leave the session to itself."""
+        self.abandon_held()
         self.blocked = False  # what waits is the transport's now, in front of our last word
         self.flush()
         try:
@@ -468,6 +480,12 @@ class Connection(Publishing):
         if self.is_too_large(packet.encode(V5)):
             del packet.properties.texts[p.REASON_STRING]
         self.put_packet(packet)
+
+    def hold_for(self, session: Session) -> None:
+        """What is put from here on tells of changes to a session: it leaves when they are safe."""
+        store = self.broker.store
+        if store is not None and session.kept and not store.failing:
+            self.hold(store.barrier())
 
     def put_packet(self, packet: Packet) -> None:
         encoded = packet.encode(self.version)

@@ -15,15 +15,18 @@ waits in `queue`. Incoming QoS 2 identifiers stand in `received` from PUBLISH to
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tidewire.engine.ledger import EXPIRED, QUEUE_FULL, SLOW_CONSUMER, TOO_LARGE
-from tidewire.engine.limits import Limits
+from tidewire.engine.limits import DROP_OLDEST, Limits
 from tidewire.engine.link import Link
 from tidewire.engine.message import IDENTIFIERS, Message
 from tidewire.engine.ports import Store
 from tidewire.engine.timers import Timed
 from tidewire.wire.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from tidewire.engine.changes import SessionNotes
 
 RELEASED: Final = Message(b"", b"", 2, False)
 """Stands in `inflight` for a message whose PUBREL was sent: the message itself is the peer's now [MQTT-4.3.3-6]."""
@@ -40,12 +43,16 @@ class Delivery(Timed):
         self.limits = limits
         self.store: Store | None = None
         """Where this state is kept beyond the process, if anywhere."""
+        self.notes: SessionNotes | None = None
+        """What that store has noted of it."""
         self.link: Link | None = None
         self.window = limits.inflight_maximum
         """Messages that may be in flight: our limit or the peer's Receive Maximum, whichever is less (4.9)."""
         self.inflight: dict[bytes, Message] | None = None
         self.queue: deque[Message] | None = None
         self.queue_bytes = 0
+        self.queue_expires_at = 0.0
+        """When a message in the queue expires next, at the earliest; 0.0: none does."""
         self.holds_more = False
         """Whether a subclass has more to send, on the next `pump`, than stands in the queue."""
         self.received: set[bytes] | None = None
@@ -72,16 +79,19 @@ class Delivery(Timed):
         if message.qos == 0:
             return link is not None and self._send_at_most_once(link, message, now)
         store = self.store
-        if store is not None:
-            store.kept(self, message)
         if link is not None and not link.blocked and self.queue is None and self._resend is None:
             inflight = self.inflight
             if inflight is None:
                 inflight = self.inflight = {}
             if len(inflight) < self.window:
-                if not self._transmit(link, inflight, message, now) and store is not None:
+                at_once = message.qos == 1
+                if store is not None and not at_once:
+                    store.kept(self, message)
+                if not self._transmit(link, inflight, message, at_once, now) and store is not None and not at_once:
                     store.settled(self, b"", message)
                 return True
+        if store is not None:
+            store.kept(self, message)
         taken = self._enqueue(message, now)
         if not taken and store is not None:
             store.settled(self, b"", message)
@@ -121,6 +131,8 @@ class Delivery(Timed):
             inflight[identifier] = RELEASED
             if self.store is not None:
                 self.store.released(self, identifier)
+                if link is not None:
+                    link.hold(self.store.upcoming())  # a peer that has forgotten the identifier must not see PUBLISH
             self.settled(message, reason_code)
         if link is not None:
             self._put_pubrel(link, identifier, False)
@@ -226,7 +238,7 @@ class Delivery(Timed):
                 self.queue_bytes -= message.size()
                 if not self.queue:
                     self.queue = None
-                if not self._transmit(link, inflight, message, now) and self.store is not None:
+                if not self._transmit(link, inflight, message, False, now) and self.store is not None:
                     self.store.settled(self, b"", message)
             else:
                 return
@@ -260,13 +272,18 @@ class Delivery(Timed):
             link.flush()
         return True
 
-    def _transmit(self, link: Link, inflight: dict[bytes, Message], message: Message, now: float) -> bool:
+    def _transmit(
+        self, link: Link, inflight: dict[bytes, Message], message: Message, at_once: bool, now: float
+    ) -> bool:
+        """Send a message, which the store has been told of unless it is sent `at_once`. False: it was dropped."""
         number = self._last_identifier
         while True:
             number = number + 1 if number < self.identifier_maximum else 1
             identifier = IDENTIFIERS[number]
             if identifier not in inflight:
                 break
+        if message.qos == 2 and self.store is not None:
+            link.hold(self.store.upcoming())  # or the next life of the broker would send it as another message
         passthrough = link.passthrough
         if passthrough and message.expires_at == 0.0:
             if passthrough == 5:
@@ -291,8 +308,12 @@ class Delivery(Timed):
             return False
         self._last_identifier = number
         inflight[identifier] = message
-        if self.store is not None:
-            self.store.sent(self, identifier, message)
+        store = self.store
+        if store is not None:
+            if at_once:
+                store.under_way(self, identifier, message)
+            else:
+                store.sent(self, identifier, message)
         statistics = link.outgoing.statistics
         statistics.publish_sent += 1
         statistics.publish_bytes_sent += len(message.payload)
@@ -306,7 +327,13 @@ class Delivery(Timed):
         waiting = len(queue) if queue is not None else 0
         size = message.size()
         if waiting >= limits.queue_messages or self.queue_bytes + size > limits.queue_bytes:
-            waiting -= self._drop_expired(now)
+            if 0.0 < self.queue_expires_at < now:
+                self.expire_queue(now)
+                waiting = len(self.queue) if self.queue is not None else 0
+            if limits.queue_policy == DROP_OLDEST and size <= limits.queue_bytes:
+                while waiting and (waiting >= limits.queue_messages or self.queue_bytes + size > limits.queue_bytes):
+                    self._drop_oldest(now)
+                    waiting -= 1
             if waiting >= limits.queue_messages or self.queue_bytes + size > limits.queue_bytes:
                 self.dropped(message, QUEUE_FULL, now)
                 return False
@@ -315,22 +342,38 @@ class Delivery(Timed):
             queue = self.queue = deque()
         queue.append(message)
         self.queue_bytes += size
+        if message.expires_at > 0.0 and not 0.0 < self.queue_expires_at < message.expires_at:
+            self.queue_expires_at = message.expires_at
         return True
 
-    def _drop_expired(self, now: float) -> int:
-        """Make room: drop what has expired at the front of the queue; returns how many messages that were."""
+    def expire_queue(self, now: float) -> None:
+        """Drop what expired while it waited; the rest keeps its order."""
+        kept: deque[Message] = deque()
+        expires_at = 0.0
+        for message in self.queue or ():
+            if 0.0 < message.expires_at < now:
+                self.queue_bytes -= message.size()
+                if self.store is not None:
+                    self.store.settled(self, b"", message)
+                self.dropped(message, EXPIRED, now)
+            else:
+                kept.append(message)
+                if message.expires_at > 0.0 and not 0.0 < expires_at < message.expires_at:
+                    expires_at = message.expires_at
+        self.queue = kept if kept else None
+        self.queue_expires_at = expires_at
+
+    def _drop_oldest(self, now: float) -> None:
+        """The message that waits longest will not be sent."""
         queue = self.queue
-        dropped = 0
-        while queue and 0.0 < queue[0].expires_at < now:
-            message = queue.popleft()
-            self.queue_bytes -= message.size()
-            if self.store is not None:
-                self.store.settled(self, b"", message)
-            self.dropped(message, EXPIRED, now)
-            dropped += 1
+        assert queue is not None
+        message = queue.popleft()
+        self.queue_bytes -= message.size()
         if not queue:
             self.queue = None
-        return dropped
+        if self.store is not None:
+            self.store.settled(self, b"", message)
+        self.dropped(message, QUEUE_FULL, now)
 
     def _resend_next(self, link: Link, now: float) -> bool:
         """Send the next unacknowledged PUBLISH again. False: the window is full."""

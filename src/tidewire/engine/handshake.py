@@ -51,12 +51,18 @@ def begin(connection: Connection, packet: Connect, now: float) -> None:
         _step(connection, packet.properties.binaries.get(p.AUTHENTICATION_DATA, b""), now)
         return
     connection.state = AUTHENTICATING
-    answer = broker.access.authenticate(packet, connection)
-    if answer is None:
+    _answered(connection, packet, broker.access.authenticate(packet, connection), now)
+
+
+def _answered(
+    connection: Connection, packet: Connect, verdict: tuple[int, Principal | None] | None, now: float
+) -> None:
+    """Who it is, is known; None: not yet."""
+    if verdict is None:
         connection.transport.pause_reading()
     else:
         connection.connect = None
-        admit(connection, packet, answer[0], answer[1], now)
+        admit(connection, packet, verdict[0], verdict[1], now)
 
 
 def go_on(connection: Connection, packet: Auth, now: float) -> None:
@@ -89,8 +95,12 @@ def _step(connection: Connection, data: bytes, now: float) -> None:
     connection.exchange = None
     packet = connection.connect
     if packet is not None:
-        connection.connect = None
-        admit(connection, packet, reason_code, principal, now, answer)
+        connection.authentication_data = answer
+        connection.state = AUTHENTICATING
+        verdict: tuple[int, Principal | None] | None = (reason_code, principal)
+        if not reason_code and principal is not None:
+            verdict = connection.broker.access.proven(packet, principal, connection)
+        _answered(connection, packet, verdict, now)
         return
     session = connection.session
     assert session is not None
@@ -125,7 +135,6 @@ def admit(
     reason_code: int,
     principal: Principal | None,
     now: float,
-    authentication_data: bytes = b"",
 ) -> None:
     """Authentication is done: open the session and acknowledge (3.2), or refuse."""
     if reason_code or principal is None:
@@ -145,6 +154,7 @@ def admit(
     asked = packet.properties.integer(p.SESSION_EXPIRY_INTERVAL, 0)
     if connection.version != V5 and not packet.clean_start:
         asked = MAXIMUM_INTERVAL
+    connection.ends_session = asked == 0
     expiry_interval = min(asked, limits.session_expiry_maximum_s)
     if connection.version == V5:
         integers = connack.properties.integers
@@ -155,8 +165,8 @@ def admit(
         integers[p.TOPIC_ALIAS_MAXIMUM] = limits.topic_alias_maximum
         if connection.authentication_method:
             connack.properties.texts[p.AUTHENTICATION_METHOD] = connection.authentication_method  # [MQTT-4.12.0-5]
-            if authentication_data:
-                connack.properties.binaries[p.AUTHENTICATION_DATA] = authentication_data
+            if connection.authentication_data:
+                connack.properties.binaries[p.AUTHENTICATION_DATA] = connection.authentication_data
         if connection.is_too_large(connack.encode(V5)):
             refuse(connection, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, "Maximum Packet Size is too small", now)
             return
@@ -179,8 +189,9 @@ def admit(
     connection.maximum_packet_size = limits.maximum_packet_size
     connection.refresh_passthrough()
     connack.session_present = present and connection.version != V31
-    connection.put_packet(connack)
     broker.session_opened(session, connection, present, now)
+    connection.hold_for(session)
+    connection.put_packet(connack)
     window = min(limits.inflight_maximum, packet.properties.integer(p.RECEIVE_MAXIMUM, 65_535))
     session.resume(connection, window, now)
 

@@ -9,8 +9,14 @@ MAXIMUM_INTERVAL: Final = 0xFFFF_FFFF  # a Session Expiry Interval that never en
 SUBSCRIBE_IDENTIFIERS: Final = 512
 """Packet identifiers that a client keeps for SUBSCRIBE and UNSUBSCRIBE: so many may be unanswered at a time."""
 
-SUBSCRIBED_TOPICS: Final = 4096
-"""Topics whose readers a client remembers; when full it starts anew."""
+REMEMBERED_TOPICS: Final = 4096
+"""Topics a client remembers for each of: who reads what comes, how what it publishes starts, what it has unsubscribed
+from. When full it starts anew."""
+
+
+DROP_NEWEST: Final = "drop_newest"
+DROP_OLDEST: Final = "drop_oldest"
+REFUSE: Final = "refuse"
 
 
 class Limits:
@@ -51,6 +57,10 @@ class Limits:
         """QoS 1 and 2 messages that wait for one session."""
         self.queue_bytes = 16 * 1024 * 1024
         """The same in bytes: ten thousand pictures must not fill the memory."""
+        self.queue_policy = DROP_NEWEST
+        """What a full queue does: DROP_NEWEST, the new message is lost to that session, and its publisher hears "quota
+        exceeded" where nobody could take it; DROP_OLDEST, it takes the place of the oldest that waits; REFUSE, its
+        publisher hears "quota exceeded" if there is one session that could not take it. Before 5.0 nobody can hear."""
         self.outbox_bytes = 1024 * 1024
         """QoS 0 bytes that wait for a peer that reads too slowly; what comes then is dropped into its ledger."""
         self.session_expiry_maximum_s = 7 * 24 * 3600

@@ -6,10 +6,16 @@ transport when the pass ends.
 
 from __future__ import annotations
 
+from collections import deque
+from typing import Final
+
 from tidewire.engine.message import Message, encode_publish
 from tidewire.engine.ports import Events, Transport
 from tidewire.engine.statistics import Statistics
 from tidewire.engine.timers import Timed
+
+HELD_BYTES: Final = 4 * 1024 * 1024
+"""What may wait on one link for the store; past it the link counts as blocked, as if its peer did not read."""
 
 
 class Outgoing:
@@ -19,6 +25,31 @@ class Outgoing:
         self.events = events
         self.dirty: list[Link] = []
         self.statistics = statistics
+        self.released = 0
+        """Nothing waits for the store's commits up to this ticket any more."""
+        self._holding: dict[Link, None] = {}
+
+    def hold(self, link: Link) -> None:
+        """A link has pieces that wait for the store."""
+        self._holding[link] = None
+
+    def release(self, ticket: int) -> list[Link]:
+        """Nothing waits for the commits up to this ticket any more: it goes out with the next flush.
+
+        Returns the links that were blocked because too much waited, and are not any more.
+        """
+        self.released = max(self.released, ticket)
+        unblocked: list[Link] = []
+        for link in list(self._holding):
+            if not link.held:
+                del self._holding[link]
+            if not link.dirty:
+                link.dirty = True
+                self.dirty.append(link)
+            if link.held_back:
+                link.held_back = False
+                unblocked.append(link)
+        return unblocked
 
     def flush(self) -> None:
         """One write a dirty link. A link that cannot be written to loses its transport, and the others nothing."""
@@ -50,6 +81,12 @@ class Link(Timed):
         self.dirty = False
         self.blocked = False
         """The transport has enough: pieces wait on the outbox."""
+        self.held = 0
+        """The ticket of the store's commit that the outbox waits for, 0 for none."""
+        self.held_back = False
+        """It is blocked because too much waits for the store."""
+        self._segments: deque[_Segment] | None = None
+        """Pieces before those on the outbox, that wait for earlier commits."""
         self.closed = False
         self.peer_maximum_packet_size = 0
         """The peer's Maximum Packet Size (3.1.2.11.4), 0 for none."""
@@ -85,6 +122,9 @@ class Link(Timed):
 
     def flush(self) -> None:
         """Hand the outbox to the transport, unless it has enough."""
+        if self.held:
+            self._flush_released()
+            return
         pieces = self.outbox
         if self.blocked or not pieces:
             return
@@ -92,6 +132,53 @@ class Link(Timed):
         self.outgoing.statistics.bytes_sent += self.outbox_bytes
         self.outbox_bytes = 0
         self.transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    def hold(self, ticket: int) -> None:
+        """What is put from here on leaves when the store has everything up to this ticket; 0: nothing is held."""
+        if ticket <= self.held:
+            return
+        if self.outbox:
+            if self._segments is None:
+                self._segments = deque()
+            self._segments.append(_Segment(self.held, self.outbox))
+            self.outbox = []
+        self.held = ticket
+        self.outgoing.hold(self)
+
+    def abandon_held(self) -> None:
+        """Let go of what waits for the store: the connection ends before."""
+        if self.held:
+            self.blocked = False
+            self._flush_released()
+            if self.held:
+                self.held = 0
+                self._segments = None
+                self.outbox = []
+                self.outbox_bytes = 0
+
+    def _flush_released(self) -> None:
+        """Hand on what the store has by now."""
+        if self.blocked:
+            return
+        released = self.outgoing.released
+        segments = self._segments
+        pieces: list[bytes] = []
+        while segments and segments[0].ticket <= released:
+            pieces += segments.popleft().pieces
+        if not segments:
+            self._segments = None
+            if self.held <= released:
+                self.held = 0
+                pieces += self.outbox
+                self.outbox = []
+        if pieces:
+            data = b"".join(pieces)
+            self.outgoing.statistics.bytes_sent += len(data)
+            self.outbox_bytes -= len(data)
+            self.transport.write(data)
+        if self.outbox_bytes > HELD_BYTES:
+            self.held_back = True
+            self.block()
 
     def block(self) -> None:
         """The transport has enough."""
@@ -121,3 +208,11 @@ class Link(Timed):
         alias = len(aliases) + 1
         aliases[topic] = alias
         return alias
+
+
+class _Segment:
+    """Pieces that wait for one commit."""
+
+    def __init__(self, ticket: int, pieces: list[bytes]) -> None:
+        self.ticket = ticket
+        self.pieces = pieces

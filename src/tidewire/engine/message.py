@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tidewire.wire.codes import V5
 from tidewire.wire.fields import encode_four_byte_integer, encode_two_byte_integer, encode_variable_byte_integer
+
+if TYPE_CHECKING:
+    from tidewire.engine.publishing import Publishing
 
 IDENTIFIERS: Final[list[bytes]] = [encode_two_byte_integer(number) for number in range(65_536)]
 """Every packet identifier as its two bytes, made once: 3.5 MB for not making one per packet.
@@ -32,6 +35,7 @@ class Message:
         expires_at: float = 0.0,
         publisher: str = "",
         identifiers: bytes = b"",
+        origin: Message | None = None,
     ) -> None:
         self.topic = topic
         self.payload = payload
@@ -43,6 +47,16 @@ class Message:
         self.publisher = publisher
         """Client Identifier of its publisher, for No Local."""
         self.identifiers = identifiers
+        self.origin = origin
+        """What this is a variant of: both are one message to a store."""
+        self.references = 0
+        """Sessions with a store that hold it, as it is or as a variant."""
+        self.safe_with = 0
+        """The ticket of the commit with which it is safe for all of them."""
+        self.stored_as = 0
+        """The number of its row in the store, 0 while there is none."""
+        self.awaited_by: Publishing | None = None
+        """Whose acknowledgement waits until it is safe, or no session needs it any more."""
         self._head_v3 = b""
         self._head_v5 = b""
         self._tail_v5 = b""
@@ -50,7 +64,15 @@ class Message:
     def variant(self, qos: int, retain: bool, identifiers: bytes) -> Message:
         """The same message for a subscriber with other options."""
         return Message(
-            self.topic, self.payload, qos, retain, self.properties, self.expires_at, self.publisher, identifiers
+            self.topic,
+            self.payload,
+            qos,
+            retain,
+            self.properties,
+            self.expires_at,
+            self.publisher,
+            identifiers,
+            self if self.origin is None else self.origin,
         )
 
     def adopt(self, head: bytes, tail_v5: bytes) -> None:

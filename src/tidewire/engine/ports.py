@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from mypy_extensions import mypyc_attr
 
 if TYPE_CHECKING:
+    from tidewire.engine.changes import SessionNotes
     from tidewire.engine.connection import Connection
     from tidewire.engine.delivery import Delivery
     from tidewire.engine.message import Message
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 class Transport(Protocol):
     """Where a connection's bytes go: what an asyncio transport already is."""
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes) -> None:
+        """Send whole packets: a WebSocket puts each into a frame."""
+
     def close(self) -> None:
         """Send what was written, then close."""
 
@@ -105,6 +108,12 @@ class Access:
         `connection.peer` is the address it comes from, `connection.certificate` what its certificate says.
         """
         return 0, EVERYBODY
+
+    def proven(
+        self, packet: Connect, principal: Principal, connection: Connection
+    ) -> tuple[int, Principal | None] | None:
+        """The same of a client that an exchange has shown to be `principal`, and that connects."""
+        return 0, principal
 
     def exchange(self, method: str, connection: Connection) -> Exchange | None:
         """A new exchange for an Authentication Method; None for a method that is not known (0x8C)."""
@@ -207,24 +216,56 @@ class StoredSession:
         """QoS 2 packet identifiers of the client that wait for PUBREL."""
         self.will: Message | None = None
         self.will_delay = 0
+        self.ends_at = 0.0
+        """When it ends; 0.0: it was connected when the store was told last."""
+        self.will_at = 0.0
+        """When its will is due, if that was known by then."""
+        self.notes: SessionNotes | None = None
+        """What `Session.notes` is to be."""
+
+
+class Provenance:
+    """Who published a retained message, beside the client identifier that stands in it, and when."""
+
+    def __init__(self, user_name: str | None, address: str, published_at: float) -> None:
+        self.user_name = user_name
+        self.address = address
+        self.published_at = published_at
+        """As `now` is."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Store:
     """Where sessions and messages outlive the process: told of every change, in the order in which they happen.
 
-    Only sessions that outlive their connection are told of. An acknowledgement of a QoS 1 or 2 message leaves when
-    everything told before it is safe: `barrier` answers 0 when it is already, else a ticket, and the store calls
-    `Broker.committed(ticket)` when it has come true.
+    Only sessions that outlive their connection are told of. What promises something to a peer leaves when that is
+    safe: `barrier` answers 0 when it is already, else a ticket, and `Broker.committed(ticket)` is called when it has
+    come true.
     """
 
-    def load(self) -> tuple[list[StoredSession], list[Message]]:
-        """Sessions and retained messages of the last life."""
+    def __init__(self) -> None:
+        self.failing = False
+        """Commits fail: what is not safe is not promised, and nothing waits for it."""
+
+    def load(self, now: float) -> tuple[list[StoredSession], list[tuple[Message, Provenance]]]:
+        """Sessions and retained messages of the last life. Times are as `now` is."""
         return [], []
 
     def barrier(self) -> int:
         """0: all that was told is safe; else the ticket, larger each time, of the commit that will make it so."""
         return 0
+
+    def barrier_of(self, message: Message) -> int:
+        """The same of one message: 0 as well when no session needs it any more."""
+        return self.barrier()
+
+    def upcoming(self) -> int:
+        """The ticket that `barrier` will answer for what is told next."""
+        return 0
+
+    def topics(self) -> dict[str, str]:
+        """What `$SYS/broker/store/…` says of it."""
+        return {}
 
     def session_kept(self, session: Session) -> None:
         """A session that outlives its connection was opened or left, with this expiry and will.
@@ -239,7 +280,7 @@ class Store:
 
     def unsubscribed(self, session: Session, topic_filter: bytes) -> None: ...
 
-    def retained(self, topic: bytes, message: Message | None) -> None:
+    def retained(self, topic: bytes, message: Message | None, provenance: Provenance | None) -> None:
         """The retained message of a topic was set, or cleared with None."""
 
     def kept(self, delivery: Delivery, message: Message) -> None:
@@ -247,6 +288,11 @@ class Store:
 
     def sent(self, delivery: Delivery, identifier: bytes, message: Message) -> None:
         """The message that was kept first of those that are not yet sent took a packet identifier."""
+
+    def under_way(self, delivery: Delivery, identifier: bytes, message: Message) -> None:
+        """A QoS 1 message was kept and sent at once."""
+        self.kept(delivery, message)
+        self.sent(delivery, identifier, message)
 
     def released(self, delivery: Delivery, identifier: bytes) -> None:
         """PUBREC came: from here on there is only PUBREL to send."""

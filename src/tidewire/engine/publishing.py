@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import i64
 
 from tidewire.engine.ledger import RATE_EXCEEDED
-from tidewire.engine.message import IDENTIFIERS, Message
-from tidewire.engine.ports import Transport
-from tidewire.engine.reading import Reading
+from tidewire.engine.message import Message
+from tidewire.engine.ports import Store, Transport
+from tidewire.engine.reading import PUBACK_HEAD, PUBREC_HEAD, Reading, packet_identifier
 from tidewire.engine.routing import Route
 from tidewire.wire import properties as p
 from tidewire.wire.codes import PUBLISH, V5, ReasonCode
@@ -25,10 +25,6 @@ from tidewire.wire.fields import Reader
 if TYPE_CHECKING:
     from tidewire.engine.broker import Broker
     from tidewire.engine.session import Session
-
-PUBACK_HEAD: Final = b"\x40\x02"
-PUBREC_HEAD: Final = b"\x50\x02"
-PUBCOMP_HEAD: Final = b"\x70\x02"
 
 _NO_ROUTE: Final = Route()
 
@@ -45,7 +41,6 @@ class Publishing(Reading):
         self._topic = b""
         self._route = _NO_ROUTE
         self._route_epoch = -1
-        self._topic_aliases: dict[int, bytes] | None = None
         self._publish_properties: _PublishProperties | None = None
         self._promises: deque[_Promise] | None = None
         self.refusing = False
@@ -121,7 +116,7 @@ class Publishing(Reading):
                 if read.expiry >= 0:
                     expires_at = now + read.expiry
                 if read.alias >= 0:
-                    topic = self._resolve_alias(topic, read.alias)
+                    topic = self.resolve_alias(topic, read.alias, self.broker.limits.topic_alias_maximum)
                 elif not topic:
                     raise ProtocolError("PUBLISH has neither a topic name nor a topic alias")
         session = self.session
@@ -143,9 +138,13 @@ class Publishing(Reading):
                     ReasonCode.RECEIVE_MAXIMUM_EXCEEDED, "more QoS 2 messages unfinished than Receive Maximum"
                 )
             if not session.receive(identifier):
-                self._answer(PUBREC_HEAD, identifier, 0)  # one that we have already [MQTT-4.3.3-10]
+                if broker.store is None:  # it is one that we have already [MQTT-4.3.3-10]
+                    self.put_answer(PUBREC_HEAD, identifier, 0)
+                else:
+                    self._answer_stored(broker.store, PUBREC_HEAD, identifier, 0, None)
                 return
         reason_code: int
+        message: Message | None = None
         if self.refusing:
             reason_code = ReasonCode.QUOTA_EXCEEDED
             self._refuse(1, now)
@@ -159,7 +158,7 @@ class Publishing(Reading):
             if head:
                 message.adopt(head, tail_v5)
             if broker.publish_hooks is None:
-                reason_code = broker.publish(message, route, now, session.principal)
+                reason_code = broker.publish(message, route, now, session)
             else:
                 reason_code = broker.publish_hooked(session, message, route, False, now)
         if qos == 0:
@@ -167,22 +166,48 @@ class Publishing(Reading):
         if qos == 2 and reason_code >= 0x80 and self.version == V5:
             session.release(identifier)
         answer = PUBACK_HEAD if qos == 1 else PUBREC_HEAD
-        self._answer(answer, identifier, reason_code)
+        if broker.store is None:
+            self.put_answer(answer, identifier, reason_code)
+        else:
+            self._answer_stored(broker.store, answer, identifier, reason_code, message)
 
-    def _answer(self, head: bytes, identifier: bytes, reason_code: int) -> None:
-        """Acknowledge a message now or, with a store, when it has what is acknowledged."""
-        store = self.broker.store
-        if store is not None:
+    def _answer_stored(
+        self, store: Store, head: bytes, identifier: bytes, reason_code: int, message: Message | None
+    ) -> None:
+        """Acknowledge a message when the store has what is acknowledged: now, or as a promise.
+
+        Without the message it is one that was refused, or that we have already."""
+        session = self.session
+        if session is None:
+            return  # its connection was closed by what it published
+        awaited: Message | None = None
+        if message is None:
             ticket = store.barrier()
-            if ticket or self._promises is not None:
-                self._promise(_Promise(ticket, head, identifier, reason_code))
-                return
-        self.put_answer(head, identifier, reason_code)
+        elif message.retain or (session.store is not None and head == PUBREC_HEAD):
+            ticket = max(store.barrier(), store.barrier_of(message))
+        else:
+            ticket = store.barrier_of(message)
+            awaited = message if message.references else None
+        if ticket and store.failing and self.version == V5:
+            ticket = 0
+            reason_code = ReasonCode.QUOTA_EXCEEDED
+            if head == PUBREC_HEAD:
+                session.release(identifier)
+        if not ticket and self._promises is None:
+            self.put_answer(head, identifier, reason_code)
+            return
+        if self._promises is None:
+            self._promises = deque()
+            self.broker.await_commit(self)
+        if awaited is not None and ticket:
+            awaited.awaited_by = self
+        self._promises.append(_Promise(ticket, head, identifier, reason_code, awaited))
 
-    def keep_promises(self, ticket: int) -> bool:
-        """Send the acknowledgements that waited for this ticket, in order. False: others still wait [MQTT-4.6.0-2]."""
+    def keep_promises(self) -> bool:
+        """Send the acknowledgements of what is safe by now, in order. False: others still wait [MQTT-4.6.0-2]."""
         promises = self._promises
-        while promises and promises[0].ticket <= ticket:
+        committed = self.broker.committed_ticket
+        while promises and promises[0].is_due(committed):
             promise = promises.popleft()
             self.put_answer(promise.answer, promise.identifier, promise.reason_code)
         if promises:
@@ -190,28 +215,21 @@ class Publishing(Reading):
         self._promises = None
         return True
 
-    def _promise(self, promise: _Promise) -> None:
-        """An acknowledgement leaves when the store has what it acknowledges."""
-        if self._promises is None:
-            self._promises = deque()
-            self.broker.await_commit(self)
-        elif not promise.ticket:
-            promise.ticket = self._promises[-1].ticket
-        self._promises.append(promise)
-
-    def put_answer(self, head: bytes, identifier: bytes, reason_code: int) -> None:
-        """PUBACK, PUBREC or PUBCOMP; before 5.0 there is only the positive one [MQTT-3.3.5-2]."""
-        if reason_code and self.version == V5:
-            self.put(head[:1] + b"\x03" + identifier + bytes([reason_code]))
-        else:
-            outbox = self.outbox
-            outbox.append(head)
-            outbox.append(identifier)
-            self.outbox_bytes += 4
-            if not self.dirty:
-                self.dirty = True
-                self.outgoing.dirty.append(self)
-        self.broker.statistics.control_sent += 1
+    def give_up_promises(self) -> bool:
+        """The store could not keep what was to be acknowledged: 5.0 can be told. False: others still wait."""
+        promises = self._promises
+        if promises and self.version != V5:
+            return False  # until the store can again
+        session = self.session
+        for promise in promises or ():
+            if promise.is_due(self.broker.committed_ticket):
+                self.put_answer(promise.answer, promise.identifier, promise.reason_code)
+                continue
+            self.put_answer(promise.answer, promise.identifier, ReasonCode.QUOTA_EXCEEDED)
+            if promise.answer == PUBREC_HEAD and session is not None:
+                session.release(promise.identifier)
+        self._promises = None
+        return True
 
     def _read_head(self, data: bytes, start: i64, body: i64, end: i64) -> i64:
         """Read the topic of a PUBLISH into `_topic`, or recognise it; returns where it ends.
@@ -297,24 +315,6 @@ class Publishing(Reading):
             self._publish_properties = read
         return read
 
-    def _resolve_alias(self, topic: bytes, alias: int) -> bytes:
-        """Section 3.3.2.3.4."""
-        if alias == 0 or alias > self.broker.limits.topic_alias_maximum:
-            raise ProtocolViolation(
-                ReasonCode.TOPIC_ALIAS_INVALID,
-                f"topic alias {alias} is not between 1 and {self.broker.limits.topic_alias_maximum}",
-            )
-        aliases = self._topic_aliases
-        if aliases is None:
-            aliases = self._topic_aliases = {}
-        if topic:
-            aliases[alias] = topic
-            return topic
-        known = aliases.get(alias)
-        if known is None:
-            raise ProtocolError(f"topic alias {alias} was never set")
-        return known
-
     def forget_publishing(self) -> None:
         """The connection has ended: let go of what it remembered."""
         self._topic_aliases = None
@@ -323,23 +323,21 @@ class Publishing(Reading):
         self._route = _NO_ROUTE
 
 
-def packet_identifier(data: bytes, position: i64) -> bytes:
-    """A Packet Identifier as the one object that stands for it, never zero [MQTT-2.2.1-3]."""
-    high: i64 = data[position]
-    number = high << 8 | data[position + 1]
-    if number == 0:
-        raise MalformedPacket("packet identifier 0")
-    return IDENTIFIERS[number]
-
-
 class _Promise:
     """An acknowledgement that waits for the store."""
 
-    def __init__(self, ticket: int, answer: bytes, identifier: bytes, reason_code: int) -> None:
+    def __init__(
+        self, ticket: int, answer: bytes, identifier: bytes, reason_code: int, awaited: Message | None
+    ) -> None:
         self.ticket = ticket
         self.answer = answer
         self.identifier = identifier
         self.reason_code = reason_code
+        self.awaited = awaited
+        """The message, if it is safe as soon as no session needs it any more."""
+
+    def is_due(self, committed: int) -> bool:
+        return self.ticket <= committed or (self.awaited is not None and not self.awaited.references)
 
 
 class _PublishProperties:

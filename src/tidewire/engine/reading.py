@@ -1,4 +1,7 @@
-"""What of a stream is not a whole packet yet: kept between reads, without copying a large packet twice."""
+"""What both sides do alike when they read: incomplete packets, packet identifiers, topic aliases, acknowledgements.
+
+What of a stream is not a whole packet yet is kept between reads, without copying a large packet twice.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,14 @@ from typing import Final
 from mypy_extensions import i64
 
 from tidewire.engine.link import Link, Outgoing
+from tidewire.engine.message import IDENTIFIERS
 from tidewire.engine.ports import Transport
+from tidewire.wire.codes import V5, ReasonCode
+from tidewire.wire.errors import MalformedPacket, ProtocolError, ProtocolViolation
+
+PUBACK_HEAD: Final = b"\x40\x02"
+PUBREC_HEAD: Final = b"\x50\x02"
+PUBCOMP_HEAD: Final = b"\x70\x02"
 
 _LARGE_PACKET_BYTES: Final = 65_536
 """From here on the parts of a packet are collected in a list, so that growing it does not copy it each time."""
@@ -24,6 +34,8 @@ class Reading(Link):
         """The same for a large one, in the parts that came."""
         self.missing: i64 = 0
         """How many bytes of it are still to come, once that is known."""
+        self._topic_aliases: dict[int, bytes] | None = None
+        """Those that the peer has set."""
 
     def join(self, data: bytes) -> bytes:
         """What was kept and what came; empty while a large packet is not whole."""
@@ -52,3 +64,43 @@ class Reading(Link):
             self.kept = b""
         else:
             self.missing = 0
+
+    def resolve_alias(self, topic: bytes, alias: int, maximum: int) -> bytes:
+        """The topic that an alias stands for: a new one if it comes with a topic (3.3.2.3.4)."""
+        if alias == 0 or alias > maximum:
+            raise ProtocolViolation(
+                ReasonCode.TOPIC_ALIAS_INVALID, f"topic alias {alias} is not between 1 and {maximum}"
+            )
+        aliases = self._topic_aliases
+        if aliases is None:
+            aliases = self._topic_aliases = {}
+        if topic:
+            aliases[alias] = topic
+            return topic
+        known = aliases.get(alias)
+        if known is None:
+            raise ProtocolError(f"topic alias {alias} was never set")
+        return known
+
+    def put_answer(self, head: bytes, identifier: bytes, reason_code: int) -> None:
+        """PUBACK, PUBREC or PUBCOMP; before 5.0 there is only the positive one [MQTT-3.3.5-2]."""
+        if reason_code and self.version == V5:
+            self.put(head[:1] + b"\x03" + identifier + bytes([reason_code]))
+        else:
+            outbox = self.outbox
+            outbox.append(head)
+            outbox.append(identifier)
+            self.outbox_bytes += 4
+            if not self.dirty:
+                self.dirty = True
+                self.outgoing.dirty.append(self)
+        self.outgoing.statistics.control_sent += 1
+
+
+def packet_identifier(data: bytes, position: i64) -> bytes:
+    """A Packet Identifier as the one object that stands for it, never zero [MQTT-2.2.1-3]."""
+    high: i64 = data[position]
+    number = high << 8 | data[position + 1]
+    if number == 0:
+        raise MalformedPacket("packet identifier 0")
+    return IDENTIFIERS[number]

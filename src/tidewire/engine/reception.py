@@ -11,7 +11,7 @@ from collections import deque
 from typing import Final
 from zlib import crc32
 
-from tidewire.engine.limits import SUBSCRIBED_TOPICS
+from tidewire.engine.limits import REMEMBERED_TOPICS
 from tidewire.engine.received import Inbox, Message
 from tidewire.wire.packets import SubscriptionRequest
 from tidewire.wire.topics import matches, split_share
@@ -97,14 +97,13 @@ class Reception:
             elif message.readers == 1:
                 self.parked.append(message)
 
-    def detach(self, interest: Interest, inbox: Inbox) -> bool:
-        """An inbox is gone. True: it was the last one, and the server should be told."""
+    def detach(self, interest: Interest, inbox: Inbox) -> None:
+        """An inbox is gone."""
         if inbox in interest.newest:
             interest.newest = []
         if inbox in interest.inboxes:
             interest.inboxes.remove(inbox)
         self.epoch += 1
-        return not interest.inboxes
 
     def forget(self, interest: Interest) -> None:
         """The server knows that nobody wants it any more, or has refused it."""
@@ -115,7 +114,7 @@ class Reception:
         self.epoch += 1
         if not interest.leaving:
             return
-        if len(self._left) >= SUBSCRIBED_TOPICS:
+        if len(self._left) >= REMEMBERED_TOPICS:
             self._left.clear()
         self._left.add(interest.matched)
         parked, self.parked = self.parked, deque()

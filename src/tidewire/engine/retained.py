@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Final
 
 from tidewire.engine.message import Message
-from tidewire.engine.ports import Access, Principal
+from tidewire.engine.ports import Access, Principal, Provenance
 
 _EXPIRY_STEP_S: Final = 60.0
 """How finely messages that expire are told apart: what nobody asks for is forgotten up to so much later."""
@@ -22,6 +22,7 @@ class _Node:
         """Of its message, in the order in which they were set."""
         self.publisher: Principal | None = None
         """Who may have to answer for the message: None where nobody is known to."""
+        self.provenance: Provenance | None = None
         self.access_epoch = -1
         """Of the access rules that `kept` goes by."""
         self.kept = True
@@ -45,7 +46,13 @@ class RetainedMessages:
         """Step of time → topics whose message has expired when that step is over."""
         self._swept_to = 0
 
-    def set(self, message: Message, publisher: Principal | None = None, access_epoch: int = -1) -> bool:
+    def set(
+        self,
+        message: Message,
+        publisher: Principal | None = None,
+        provenance: Provenance | None = None,
+        access_epoch: int = -1,
+    ) -> bool:
         """Make it the retained message of its topic, or clear the topic when the payload is empty
         [MQTT-3.3.1-5, 3.3.1-6]. False: a limit is reached, and the topic stays as it was.
 
@@ -76,6 +83,7 @@ class RetainedMessages:
             self._expiring.setdefault(self._step_of(message), {})[message.topic] = None
         node.message = message
         node.publisher = publisher
+        node.provenance = provenance
         node.access_epoch = access_epoch
         node.kept = True
         self.last_number += 1
@@ -89,6 +97,11 @@ class RetainedMessages:
         """The retained message of a topic."""
         node = self._node(topic)
         return node.message if node is not None else None
+
+    def provenance(self, topic: bytes) -> Provenance | None:
+        """Who published the retained message of a topic."""
+        node = self._node(topic)
+        return node.provenance if node is not None else None
 
     def is_kept(self, message: Message, access: Access) -> bool:
         """Whether it still is its topic's message, and its publisher still may publish there."""
@@ -129,6 +142,7 @@ class RetainedMessages:
             return
         path[-1].message = None
         path[-1].publisher = None
+        path[-1].provenance = None
         self._no_longer_expires(message)
         self.count -= 1
         self.bytes -= message.size()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import i64
 
 from tidewire.engine.ledger import NO_PERMISSION, RETAINED_FULL, Ledger
-from tidewire.engine.limits import Limits
+from tidewire.engine.limits import REFUSE, Limits
 from tidewire.engine.link import Outgoing
 from tidewire.engine.message import Message
-from tidewire.engine.ports import Access, Events, Hooks, Principal, Store
+from tidewire.engine.ports import Access, Events, Hooks, Principal, Provenance, Store
 from tidewire.engine.retained import RetainedDelivery, RetainedMessages
 from tidewire.engine.routing import Route, RouteCache, SharedTargets, Subscription, TopicTree
 from tidewire.engine.statistics import Statistics
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from tidewire.engine.session import Session
 
 SYS_PREFIX: Final = b"$SYS/"
+
+_TAKEN: Final = 1
+_REFUSED: Final = 2
 
 
 class Router(Timed):
@@ -174,7 +177,7 @@ class Router(Timed):
             self.events.denied(session.client_identifier, "publish", topic)
         session.drop(NO_PERMISSION, messages, now)
 
-    def publish(self, message: Message, route: Route, now: float, publisher: Principal | None = None) -> int:
+    def publish(self, message: Message, route: Route, now: float, publisher: Session | None = None) -> int:
         """Retain a message if it says so and hand it to everybody on its route.
 
         `publisher` answers for what is retained: the access rules were asked about it.
@@ -185,10 +188,13 @@ class Router(Timed):
         refused = False
         retain = message.retain
         if retain:
-            if self.retained.set(message, publisher, self.access.epoch):
+            principal = publisher.principal if publisher is not None else None
+            user_name = principal.user_name if principal is not None else None
+            provenance = Provenance(user_name, publisher.address if publisher is not None else "", now)
+            if self.retained.set(message, principal, provenance, self.access.epoch):
                 kept = True
-                if self.store is not None:
-                    self.store.retained(message.topic, message if message.payload else None)
+                if self.store is not None and not message.topic.startswith(SYS_PREFIX):
+                    self.store.retained(message.topic, message if message.payload else None, provenance)
             else:
                 refused = True
                 self._retained_full(message, now)
@@ -218,11 +224,10 @@ class Router(Timed):
                 elif lesser.qos:
                     refused = True
         if route.special or route.shared:
-            if self._publish_special(message, route, now):
-                kept = True
-            else:
-                refused = True
-        if refused and not kept:
+            outcome = self._publish_special(message, route, now)
+            kept = kept or outcome & _TAKEN != 0
+            refused = refused or outcome & _REFUSED != 0
+        if refused and (not kept or self.limits.queue_policy == REFUSE):
             return ReasonCode.QUOTA_EXCEEDED
         return ReasonCode.SUCCESS
 
@@ -236,7 +241,7 @@ class Router(Timed):
             return reason_code
         if wanted.topic != message.topic:
             route = self.route(wanted.topic)
-        return self.publish(wanted, route, now, session.principal if wanted.topic == message.topic else None)
+        return self.publish(wanted, route, now, session if wanted.topic == message.topic else None)
 
     def publish_run(
         self,
@@ -311,19 +316,18 @@ class Router(Timed):
         else:
             self.ledger.add(RETAINED_FULL, 1, now)
 
-    def _publish_special(self, message: Message, route: Route, now: float) -> bool:
-        """Subscribers whose options change the message, and share groups. False: none of them took it."""
-        kept = False
+    def _publish_special(self, message: Message, route: Route, now: float) -> int:
+        """Subscribers whose options change the message, and share groups: `_TAKEN`, `_REFUSED`, both or neither."""
+        outcome = 0
         for subscriptions in route.special:
-            if self._send_special(message, subscriptions, now):
-                kept = True
+            outcome |= self._send_special(message, subscriptions, now)
         for targets in route.shared:
             chosen = targets.choose(message.qos)
-            if chosen is None or self._send_special(message, [chosen], now):
-                kept = True  # or nobody asked for more than QoS 0, and nobody is there
-        return kept
+            # Without one nobody asked for more than QoS 0, and nobody is there.
+            outcome |= self._send_special(message, [chosen], now) if chosen is not None else _TAKEN
+        return outcome
 
-    def _send_special(self, message: Message, subscriptions: list[Subscription], now: float) -> bool:
+    def _send_special(self, message: Message, subscriptions: list[Subscription], now: float) -> int:
         """One copy for one session, with what all its matching subscriptions say (3.3.4)."""
         session = subscriptions[0].session
         qos = -1
@@ -336,9 +340,11 @@ class Router(Timed):
             retain = retain or (subscription.retain_as_published and message.retain)
             identifiers += subscription.identifier
         if qos < 0:
-            return True
+            return _TAKEN
         qos = min(qos, message.qos)
-        return session.send(message.variant(qos, retain, identifiers), now) or (qos == 0 and session.link is None)
+        if session.send(message.variant(qos, retain, identifiers), now):
+            return _TAKEN
+        return _REFUSED if qos else _TAKEN if session.link is None else 0
 
     def _find_route(self, topic: bytes) -> Route:
         route = Route()

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
 from tidewire.engine.delivery import RELEASED, Delivery
-from tidewire.engine.ledger import BURST_PAUSE_S, EXPIRED, REASONS, Ledger
+from tidewire.engine.ledger import BURST_PAUSE_S, REASONS, Ledger
 from tidewire.engine.message import Message
 from tidewire.engine.ports import Principal, StoredSession
 from tidewire.engine.retained import RetainedDelivery
@@ -27,11 +27,15 @@ class Session(Delivery):
         self.principal = principal
         self.connection: Connection | None = None
         """The same object as `link`, while there is one."""
+        self.address = ""
+        """Where its client connected from last."""
         self.subscriptions: dict[bytes, Subscription] | None = None
         self.expiry_interval = 0
         """Seconds that the session outlives its connection."""
         self.ends_at = 0.0
         """When the session ends, 0.0 while it is connected."""
+        self.kept = False
+        """The store knows of it: it outlives its connection, or has a will that must not be lost."""
         self.will: Message | None = None
         self.will_delay = 0
         self.will_at = 0.0
@@ -148,10 +152,14 @@ class Session(Delivery):
             self.holds_more = False
 
     def discard_queue(self) -> int:
-        """Let go of everything that waits; returns how many messages that were."""
+        """Let go of everything that waits; returns how many messages are lost by that."""
         lost = self.waiting_messages()
+        for message in (self.inflight or {}).values():
+            if message is RELEASED:  # the client has it
+                lost -= 1
         self.queue = None
         self.queue_bytes = 0
+        self.queue_expires_at = 0.0
         self.inflight = None
         self.received = None
         self._retained = None
@@ -166,24 +174,10 @@ class Session(Delivery):
         if stored.queue:
             self.queue = deque(stored.queue)
             self.queue_bytes = sum([message.size() for message in stored.queue])
+            self.queue_expires_at = min([message.expires_at for message in stored.queue if message.expires_at] or [0.0])
         self.received = stored.received if stored.received else None
-        self.ends_at = now + self.expiry_interval
+        self.ends_at = stored.ends_at or now + self.expiry_interval
         if stored.will is not None:
             self.will = stored.will
-            self.will_at = now + min(stored.will_delay, self.expiry_interval)
-
-    def expire_queue(self, now: float) -> None:
-        """Drop what expired while it waited; the rest keeps its order."""
-        queue = self.queue
-        if queue is None:
-            return
-        kept: deque[Message] = deque()
-        for message in queue:
-            if 0.0 < message.expires_at < now:
-                self.queue_bytes -= message.size()
-                if self.store is not None:
-                    self.store.settled(self, b"", message)
-                self.drop(EXPIRED, 1, now)
-            else:
-                kept.append(message)
-        self.queue = kept if kept else None
+            self.will_delay = stored.will_delay
+            self.will_at = stored.will_at or now + min(stored.will_delay, self.expiry_interval)

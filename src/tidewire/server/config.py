@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -13,14 +12,20 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from tidewire.access.control import Policy
+from tidewire.access.web import is_loopback
 from tidewire.engine.limits import Limits
 from tidewire.server.access_config import AccessConfig, AccessFault, make_policy
+from tidewire.server.bridge_config import BridgeConfig, bridge_faults
 from tidewire.server.config_document import Document, faults, suggestion, written
 from tidewire.server.environment import apply
 from tidewire.server.listener_config import ListenerConfig
 from tidewire.server.toml_lines import Place, lines_of
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+QueuePolicy = Literal["drop_newest", "drop_oldest", "refuse"]
+
+Durability = Literal["full", "relaxed", "memory"]
 
 LARGEST_LIMIT: Final = 2**53
 """No limit is larger: past it a number is not exact in every type that it passes through."""
@@ -48,6 +53,18 @@ class ConfigError(ValueError):
         """A line for each thing that is wrong."""
 
 
+class SettingError(ConfigError):
+    """A ConfigError that another value of one top-level setting mends. Its text is for the command line; whoever is
+    configured otherwise words it from the parts."""
+
+    def __init__(self, problem: str, setting: str, value: object) -> None:
+        super().__init__(f"{problem}: --{setting} {value}")
+        self.problem = problem
+        """Ends where setting and value follow."""
+        self.setting = setting
+        self.value = value
+
+
 class Config(msgspec.Struct, forbid_unknown_fields=True):
     """The whole file. What is not said has these defaults."""
 
@@ -63,10 +80,20 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
     """Connections a second that are let in; more wait, so that a storm of them does not starve the others."""
     connections: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Connections at a time; 0: as many as open files allow."""
+    data: str | None = None
+    """Directory that keeps sessions and messages; without one they end with the process."""
+    durability: Durability = "full"
+    """What an acknowledgement promises: "full", the disk has it; "relaxed", it survives the end of the process but not
+    that of the machine; "memory", nothing is kept."""
+    queue_policy: QueuePolicy = "drop_newest"
+    """What the full queue of a session does: "drop_newest" loses the new message, and tells its publisher where nobody
+    could take it; "drop_oldest" loses the oldest; "refuse" tells the publisher whenever a session could not take it."""
     log_level: LogLevel = "info"
     """What is logged: this, and what is worse."""
     listeners: list[ListenerConfig] = msgspec.field(default_factory=list, name="listener")
     """Listeners beside the one of `bind` and `port`, each with what it asks for; `bind = []` leaves that one out."""
+    bridges: list[BridgeConfig] = msgspec.field(default_factory=list, name="bridge")
+    """Other brokers that messages are exchanged with."""
     access: AccessConfig = msgspec.field(default_factory=AccessConfig)
     limits: dict[str, int | float] = {}
     """Bounds of `tidewire.engine.limits`, by their names there."""
@@ -123,6 +150,7 @@ def check_config(document: Document) -> list[str]:
         errors += [
             document.fault(place, message) for place, message in _listener_faults(("listener", number), listener)
         ]
+    errors += [document.fault(place, message) for place, message in bridge_faults(config.bridges)]
     if not config.listeners and not config.bind and config.unix_socket is None:
         errors.append(document.fault(("bind",), "there is no address to listen on; name one"))
     return errors
@@ -143,6 +171,7 @@ def located(document: Document, message: str) -> str:
 def make_limits(config: Config) -> Limits:
     """The engine's limits with those of the file. Raises ConfigError."""
     limits = Limits()
+    limits.queue_policy = config.queue_policy
     errors = []
     for name, value in config.limits.items():
         if message := limit_fault(name, value):
@@ -182,7 +211,18 @@ def make_access(config: Config) -> Policy:
 
 def check_exposure(config: Config) -> None:
     """Refuse to serve strangers on other machines unless the file says so. Raises ConfigError."""
-    access = config.access
+    exposed = exposed_addresses(config)
+    if exposed:
+        raise ConfigError(
+            f"refusing to listen on {exposed[0]} where anybody could connect: no credentials are configured. "
+            f"Make some, with certificates and a configuration: tidewire init --bind {exposed[0]}"
+        )
+
+
+def exposed_addresses(config: Config) -> list[str]:
+    """Those where strangers on other machines would be served though nothing says that they may."""
+    if config.access.proves_names() or config.access.anonymous is True:
+        return []
     open_to_all = [
         *config.bind,
         *(
@@ -192,13 +232,7 @@ def check_exposure(config: Config) -> None:
             for address in listener.bind
         ),
     ]
-    wide = [address for address in open_to_all if not _is_loopback(address)]
-    if wide and not access.proves_names() and access.anonymous is not True:
-        raise ConfigError(
-            f"refusing to listen on {wide[0]} where anybody could connect: no credentials are configured. "
-            f"Make some: tidewire passwd passwords.txt NAME && "
-            f"tidewire serve --bind {wide[0]} --password-file passwords.txt"
-        )
+    return [address for address in open_to_all if not is_loopback(address)]
 
 
 def _listener_faults(place: Place, listener: ListenerConfig) -> Iterator[tuple[Place, str]]:
@@ -215,15 +249,6 @@ def _listener_faults(place: Place, listener: ListenerConfig) -> Iterator[tuple[P
                 yield (*place, "tls"), str(error)
             else:
                 yield (*place, *named[1].split(".")), str(error)[named.end() :]
-
-
-def _is_loopback(address: str) -> bool:
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def _syntax_fault(path: Path, text: str, message: str) -> str:

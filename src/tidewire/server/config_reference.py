@@ -18,6 +18,7 @@ _SOURCES: Final = (
     ("server", "config.py"),
     ("server", "access_config.py"),
     ("server", "listener_config.py"),
+    ("server", "bridge_config.py"),
     ("engine", "limits.py"),
 )
 

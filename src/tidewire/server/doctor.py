@@ -17,14 +17,15 @@ from typing import Final, Literal
 
 import tidewire
 from tidewire._form import form
+from tidewire.access.web import is_loopback
 from tidewire.server.certificate_check import MAKE_ANEW, troubles
 from tidewire.server.config import Config, ConfigError, check_exposure, make_access, make_limits, read_config
-from tidewire.server.config import _is_loopback as is_loopback
 from tidewire.server.listener import tcp_socket
 from tidewire.server.listener_config import ListenerConfig
 from tidewire.server.port_holder import port_holder
 from tidewire.server.server import RESERVED_FILES, open_files
 from tidewire.server.tls import make_context
+from tidewire.store.directory import default_directory
 
 FEW_CONNECTIONS: Final = 1_000
 """A limit of open files that leaves fewer is of a desktop, and not meant for a server."""
@@ -110,12 +111,12 @@ def check_certificates(patient: Patient) -> Iterator[Finding]:
 
 
 def check_secrecy(patient: Patient) -> Iterator[Finding]:
-    """Passwords that cross a network where others can read them."""
-    if patient.config.access.password_file is None:
+    """Passwords, and tokens, that cross a network where others can read them."""
+    if not patient.config.access.proves_names():
         return
     for listener, address in _tcp_addresses(patient.config):
         if listener.tls is None and not is_loopback(address):
-            problem = f"passwords cross the network readably to {address} port {listener.port}"
+            problem = f"passwords and tokens cross the network readably to {address} port {listener.port}"
             yield Finding("hint", "secrecy", problem, "make certificates for TLS: tidewire certs make")
 
 
@@ -136,6 +137,27 @@ def check_file_rights(patient: Patient) -> Iterator[Finding]:
     for path in _existing([file, *secrets]):
         if path.stat().st_mode & stat.S_IWOTH:
             yield Finding("wrong", "rights", f"everybody may change {path}", f"chmod o-w {shlex.quote(str(path))}")
+
+
+def check_data(patient: Patient) -> Iterator[Finding]:
+    """The directory of sessions and messages: made at the first start, and then a broker's alone."""
+    directory = data_directory(patient.config)
+    if directory is None:
+        return
+    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        problem = f"this user cannot write {nearest}, where sessions and messages are to be kept"
+        yield Finding("wrong", "data", problem, 'name another directory, data = "DIR", or keep nothing: --memory')
+    elif directory.exists() and directory.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) and os.name == "posix":
+        problem = f"others may look into {directory}, where messages are kept"
+        yield Finding("hint", "data", problem, f"chmod 700 {shlex.quote(str(directory))}")
+
+
+def data_directory(config: Config) -> Path | None:
+    """Where `tidewire serve` keeps its data; None where it keeps none."""
+    if config.durability == "memory":
+        return None
+    return Path(config.data).expanduser().resolve() if config.data is not None else default_directory(os.environ)
 
 
 def check_open_files(patient: Patient) -> Iterator[Finding]:
@@ -182,11 +204,16 @@ def check_form(patient: Patient) -> Iterator[Finding]:
 
 
 def check_disk(patient: Patient) -> Iterator[Finding]:
-    directory = patient.file.resolve().parent if patient.file is not None else Path.cwd()
-    free = shutil.disk_usage(directory).free
-    if free < LOW_DISK_BYTES:
-        problem = f"{free // 1024**2} MB are left at {directory}"
-        yield Finding("wrong", "disk", problem, f"see what takes the others: du -xhd1 {shlex.quote(str(directory))}")
+    directories = [patient.file.resolve().parent if patient.file is not None else Path.cwd()]
+    data = data_directory(patient.config)
+    if data is not None:
+        directories.append(next(path for path in (data, *data.parents) if path.exists()))
+    for directory in dict.fromkeys(directories):
+        free = shutil.disk_usage(directory).free
+        if free < LOW_DISK_BYTES:
+            problem = f"{free // 1024**2} MB are left at {directory}"
+            mend = f"see what takes the others: du -xhd1 {shlex.quote(str(directory))}"
+            yield Finding("wrong", "disk", problem, mend)
 
 
 CONFIG_CHECKS: Final[tuple[Check, ...]] = (
@@ -195,6 +222,7 @@ CONFIG_CHECKS: Final[tuple[Check, ...]] = (
     check_certificates,
     check_secrecy,
     check_file_rights,
+    check_data,
 )
 MACHINE_CHECKS: Final[tuple[Check, ...]] = (check_open_files, check_clock, check_form, check_disk)
 

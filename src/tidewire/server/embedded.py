@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from tidewire.server.access_config import AccessConfig
-from tidewire.server.config import Config, ConfigError, check_exposure, make_limits, read_config
+from tidewire.server.config import Config, ConfigError, SettingError, exposed_addresses, make_limits, read_config
 from tidewire.server.hooks import (
     DecidingHooks,
     OnConnect,
@@ -100,9 +100,8 @@ class Broker:
             deciding.broker = watching.broker = server.broker
         try:
             await server.start()
-        except ConfigError as error:
-            # What mends it is an argument here, not an option.
-            raise ConfigError(str(error).replace("--port ", "port=").replace("--bind ", "bind=")) from None
+        except SettingError as error:  # what mends it is an argument here, not an option
+            raise ConfigError(f"{error.problem}: {error.setting}={error.value!r}") from None
         self._server = server
 
     async def stop(self) -> None:
@@ -184,13 +183,12 @@ def _merged(config: Config | Mapping[str, Any] | str | Path | None, overrides: M
         make_limits(merged)
     except (msgspec.ValidationError, TypeError) as error:
         raise ConfigError(f"the broker's configuration: {error}") from None
-    try:
-        check_exposure(merged)
-    except ConfigError:
+    exposed = exposed_addresses(merged)
+    if exposed:
         raise ConfigError(
-            f"refusing to listen on {', '.join(merged.bind)} where anybody could connect: give a password file, "
+            f"refusing to listen on {', '.join(exposed)} where anybody could connect: give a password file, "
             'access={"password_file": "passwords.txt"}, or allow it, access={"anonymous": True}'
-        ) from None
+        )
     if not merged.connections:
         # The limit of open files is the program's, not ours to raise.
         merged.connections = max(1, open_files(raised=False) - RESERVED_FILES)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from tidewire.server.config import ConfigError
+from tidewire.server.config import ConfigError, SettingError
 from tidewire.server.listener import ClientProtocol, host_of, tcp_socket, written
 from tidewire.server.listener_config import ListenerConfig
 from tidewire.server.log import logger, quoted
@@ -91,7 +91,7 @@ class Endpoint:
             except (OSError, ValueError) as error:  # ValueError: no host can have that name
                 if address == "::1" and getattr(error, "errno", 0) in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     continue  # a machine without IPv6
-                raise ConfigError(self._cannot_listen(address, port or self.port, error)) from None
+                raise self._cannot_listen(address, port or self.port, error) from None
             self.port = listening.getsockname()[1]  # all families on one port, also when it was 0
             await self._serve(listening)
             host = f"[{address}]" if ":" in address else address
@@ -286,19 +286,21 @@ class Endpoint:
         config = self.config
         return config.name or f"{config.protocol}:{config.unix_socket if config.port is None else config.port}"
 
-    def _cannot_listen(self, address: str, port: int, error: OSError | ValueError) -> str:
+    def _cannot_listen(self, address: str, port: int, error: OSError | ValueError) -> ConfigError:
         if isinstance(error, ValueError | socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-            return f"{address!r} is not an address of this machine"
+            return ConfigError(f"{address!r} is not an address of this machine")
         if error.errno == errno.EADDRINUSE:
-            another = self._port(port + 1)
-            return f"port {port} of {address} is taken; stop what listens there, or choose another: {another}"
+            problem = f"port {port} of {address} is taken; stop what listens there, or choose another"
+            return self._needs_port(problem, port + 1)
         if error.errno == errno.EACCES:
-            return f"not permitted to listen on port {port}; choose one above 1023: " + self._port(1883)
-        return f"cannot listen on {address} port {port}: {error.strerror or error}"
+            return self._needs_port(f"not permitted to listen on port {port}; choose one above 1023", 1883)
+        return ConfigError(f"cannot listen on {address} port {port}: {error.strerror or error}")
 
-    def _port(self, port: int) -> str:
-        """How another port is asked for."""
-        return f"--port {port}" if self._top_level else f"port = {port} in its [[listener]]"
+    def _needs_port(self, problem: str, port: int) -> ConfigError:
+        """Another port mends it."""
+        if self._top_level:
+            return SettingError(problem, "port", port)
+        return ConfigError(f"{problem}: port = {port} in its [[listener]]")
 
 
 def _explained(error: Exception) -> str:

@@ -21,7 +21,7 @@ PREFIX: Final = "TIDEWIRE_"
 ELEMENTS: Final = 1000
 """Tables of an array that the environment may name: more listeners or rules than anybody writes there."""
 
-OTHERS: Final = re.compile(r"TIDEWIRE_(PURE|FUZZ_\w+|CHAOS_\w+)")
+OTHERS: Final = re.compile(r"TIDEWIRE_(PURE|FAULT_\w+|FUZZ_\w+|CHAOS_\w+)")
 """Variables that say something else: of the form that runs, and of the test suite."""
 
 

@@ -97,7 +97,9 @@ class _Conversion:
             self._in_bridge = key == "connection"
         if self._in_bridge and (key in BRIDGE_KEYS or key.startswith("bridge_")):
             if key == "connection":
-                self._note(line, f"the bridge {line.value} is left out: Tidewire does not connect to other brokers")
+                self._note(
+                    line, f"the bridge {line.value} is left out: write it as [[bridge]], as docs/bridges.md says"
+                )
         elif key in _SETTINGS:
             _SETTINGS[key](self, line)
         elif key in _LIMITS:
@@ -202,6 +204,12 @@ class _Conversion:
             self._note(line, "taken over; Mosquitto lets clients ask for any path, here it has to be /mqtt (path = …)")
         elif line.value != "mqtt":
             self._note(line, f"a listener cannot speak {line.value}; it speaks mqtt here")
+
+    def _persistence(self, line: Line) -> None:
+        if line.value == "true":
+            self._note(line, REASONS["persistence_file"])
+        else:
+            self._top["durability"] = "memory"
 
     def _connections(self, line: Line) -> None:
         number = self._number(line)
@@ -317,6 +325,7 @@ _SETTINGS: Final[dict[str, Callable[[_Conversion, Line], None]]] = {
     "bind_address": _Conversion._bind_address,
     "socket_domain": _Conversion._socket_domain,
     "protocol": _Conversion._protocol,
+    "persistence": _Conversion._persistence,
     "max_connections": _Conversion._connections,
     "websockets_origin": _Conversion._origin,
     "per_listener_settings": _Conversion._per_listener_settings,

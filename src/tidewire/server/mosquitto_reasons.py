@@ -7,7 +7,9 @@ from typing import Final
 _PLUGIN: Final = (
     "plugins of Mosquitto do not run here; [access.http] and [access.jwt] ask somebody else who may do what"
 )
-_KEPT: Final = "sessions and retained messages end with the process so far; nothing is kept on disk"
+_KEPT: Final = (
+    "data is kept in a directory of its own (data = …); take over theirs: tidewire store import --mosquitto FILE"
+)
 
 REASONS: Final = {
     "auth_plugin": _PLUGIN,
@@ -52,7 +54,6 @@ SAME_HERE: Final = {
     "check_retain_source": ("true", "a retained message always answers to the rules of whoever published it"),
     "connection_messages": ("true", "connections are logged; log_level = \"warning\" leaves them out"),
     "log_timestamp": ("true", "every line of the log has its time"),
-    "persistence": ("false", _KEPT),
     "retain_available": ("true", "retained messages cannot be switched off; bound them: limits.retained_messages"),
     "set_tcp_nodelay": ("", ""),
     "upgrade_outgoing_qos": ("false", "a message is sent at most at the QoS that it was published with, as MQTT says"),

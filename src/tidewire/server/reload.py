@@ -87,6 +87,11 @@ async def apply(server: Server, config: Config) -> list[str]:
     waiting += _change_limits(server.broker.limits, limits)
     if config.backlog != server.config.backlog:
         waiting.append(f"backlog = {config.backlog}: open listeners keep {server.config.backlog}")
+    for name in ("data", "durability"):
+        if getattr(config, name) != getattr(server.config, name):
+            waiting.append(f"{name} = {getattr(config, name)!r}: it stays {getattr(server.config, name)!r}")
+    if config.bridges != server.config.bridges:
+        waiting.append("bridge: they stay as they are")
     server.gate.change(config.accept_rate, server.most_connections(config))
     server.access.adopt(policy)
     server.broker.access_changed()
@@ -98,6 +103,7 @@ async def apply(server: Server, config: Config) -> list[str]:
 def _change_limits(current: Limits, new: Limits) -> list[str]:
     """Change the limits in place, as everybody holds them."""
     waiting = []
+    current.queue_policy = new.queue_policy
     for name, value in vars_of(new).items():
         old = getattr(current, name)
         kept = (

@@ -9,21 +9,26 @@ import secrets
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tidewire import __version__
 from tidewire.engine.broker import Broker
 from tidewire.engine.message import Message
 from tidewire.engine.ports import Events, Hooks
 from tidewire.engine.timers import BUCKETS_PER_SECOND
-from tidewire.server.config import Config, ConfigError, check_exposure, make_access, make_limits
+from tidewire.server.config import Config, ConfigError, SettingError, check_exposure, make_access, make_limits
 from tidewire.server.endpoint import Endpoint
 from tidewire.server.listener import ClientProtocol, Gate
 from tidewire.server.listener_config import ListenerConfig
 from tidewire.server.log import LogEvents, logger
 from tidewire.server.verification import Verification
 from tidewire.wire.codes import ReasonCode
+
+if TYPE_CHECKING:
+    from tidewire.server.bridge import Bridges
+    from tidewire.server.durability import DurableStore
 
 STOP_GRACE_S: Final = 5.0
 """How long clients may take to read their last bytes when the broker stops."""
@@ -55,7 +60,8 @@ class Server:
         check_exposure(config)
         self.config = config
         self.clock = clock
-        self.access = Verification(make_access(config), self)
+        self.access, self.bridges = _access_and_bridges(config, self)
+        self.store = _open_store(config, clock)
         self.broker = Broker(
             clock(),
             make_limits(config),
@@ -63,12 +69,15 @@ class Server:
             LogEvents() if events is None else events,
             f"tidewire version {__version__}",
             secrets.token_bytes(32),
-            hooks=hooks,
+            self.store,
+            hooks,
         )
         self.gate = Gate(config.accept_rate, self.most_connections(config))
         self.flush_planned = False
         self.urls: list[str] = []
         """Where it listens, once it does: `mqtt://127.0.0.1:1883`, `wss://[::1]:8443/mqtt`, `unix:///path`."""
+        self.kept_all = True
+        """By its end: what it was to keep is on the disk."""
         self.addresses: list[str] = []
         """The same for people: without `mqtt://` and `unix://`."""
         self.port = 0
@@ -90,10 +99,14 @@ class Server:
                 raise
         self.note_addresses()
         if not self.urls:
-            raise ConfigError("there is no address to listen on; name one: --bind 127.0.0.1")
+            raise SettingError("there is no address to listen on; name one", "bind", "127.0.0.1")
         for line in self.access.policy.in_force:
             logger.info("access: %s", line)
+        if self.store is not None:
+            self.store.start(self)
         self._keep_ticking()
+        if self.bridges is not None:
+            await self.bridges.open()
 
     def note_addresses(self) -> None:
         """Where it listens: of all listeners that are open."""
@@ -110,6 +123,8 @@ class Server:
         """Close the doors, say good-bye, let the last bytes go out; then cut who has not read them."""
         for endpoint in self.endpoints:
             endpoint.close()
+        if self.bridges is not None:
+            await self.bridges.close()
         self.broker.shut_down(self.clock())
         for protocol in list(self.gate.connections):  # those that are not clients yet
             protocol.connection.close(ReasonCode.SERVER_SHUTTING_DOWN, "the server shuts down", self.clock())
@@ -123,6 +138,8 @@ class Server:
             await self.gate.empty(ABORT_GRACE_S)
         if self._next_tick is not None:
             self._next_tick.cancel()
+        if self.store is not None:
+            self.kept_all = await self.store.stop()
 
     def heed_signals(self) -> None:
         """Stop on SIGTERM or SIGINT; a second one ends the process at once."""
@@ -141,8 +158,8 @@ class Server:
     async def serve(self) -> None:
         """Serve until a signal asks to stop; the process is the broker's alone."""
         self._loop.set_exception_handler(_log_fault)
-        gc.collect()
         gc.freeze()  # what lives now lives for good: the collector need not look at it again
+        gc.enable()
         gc.set_threshold(50_000, 20, 100)
         await self._asked_to_stop.wait()
         logger.info("stopping connections=%d", len(self.gate.connections))
@@ -198,6 +215,31 @@ class Server:
         self._next_tick = self._loop.call_later(until_edge, self._keep_ticking)
         self.tick(self.clock())
         self.plan_flush()
+
+
+def _open_store(config: Config, clock: Callable[[], float]) -> DurableStore | None:
+    """Where sessions and messages outlive the process, if anywhere. Raises ConfigError."""
+    if config.data is None or config.durability == "memory":
+        return None
+    from tidewire.server.durability import DurableStore  # noqa: PLC0415 (a broker in a test needs no SQLite)
+    from tidewire.store.errors import StoreError  # noqa: PLC0415
+
+    try:
+        return DurableStore(Path(config.data).expanduser(), config.durability, clock)
+    except StoreError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _access_and_bridges(config: Config, server: Server) -> tuple[Verification, Bridges | None]:
+    """Who may do what, and the bridges, which may do all. Raises ConfigError."""
+    if not config.bridges:
+        return Verification(make_access(config), server), None
+    from tidewire.server.bridge import Bridges, check_bridges  # noqa: PLC0415 (only who needs it loads the client)
+    from tidewire.server.bridge_access import BridgeAccess  # noqa: PLC0415
+
+    check_bridges(config)
+    access = BridgeAccess(make_access(config), server)
+    return access, Bridges(config, server, access)
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:

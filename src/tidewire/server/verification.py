@@ -81,7 +81,13 @@ class Verification(RuleAccess):
 
     def authenticate(self, packet: Connect, connection: Connection) -> Verdict | None:
         """At once where nothing is to be found out; else the answer comes by `connection.authenticated`."""
-        answer = self._known(packet, connection)
+        return self._with_answer(self._known(packet, connection), packet, connection)
+
+    def proven(self, packet: Connect, principal: Principal, connection: Connection) -> Verdict | None:
+        return self._with_answer((0, principal), packet, connection)
+
+    def _with_answer(self, answer: Verdict | None, packet: Connect, connection: Connection) -> Verdict | None:
+        """An answer, if it need not wait for more."""
         asks_about_will = self.fetches and packet.will is not None and (answer is None or answer[0] == 0)
         if answer is not None and not asks_about_will:
             return answer

@@ -10,6 +10,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
+from itertools import chain
+from struct import iter_unpack
 from typing import Any, Final, cast
 
 from multidict import CIMultiDict
@@ -28,6 +30,8 @@ from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-de
 
 from tidewire.server.listener import ClientProtocol
 from tidewire.server.listener_config import ListenerConfig
+from tidewire.wire.fields import MAXIMUM_VARIABLE_BYTE_INTEGER
+from tidewire.wire.framing import find_packet
 
 SUBPROTOCOLS: Final = ("mqtt", "mqttv3.1")
 """[MQTT-6.0.0-4]; the second is that of 3.1."""
@@ -46,6 +50,8 @@ UNREAD_PONG_BYTES: Final = 64 * 1024
 """A peer that does not read so much gets no further pongs (5.5.3 allows it)."""
 
 BINARY: Final = WSMsgType.BINARY
+LARGEST_PACKET_BYTES: Final = MAXIMUM_VARIABLE_BYTE_INTEGER + 5
+SHORT_HEADS: Final = [bytes([0x82, size]) for size in range(126)]
 
 CLOSING_GRACE_S: Final = 5.0
 """How long a connection that was given up may take to read why."""
@@ -126,7 +132,8 @@ class WebSocketProtocol(asyncio.Protocol):
     # -- what the tunnel calls
 
     def send(self, data: bytes) -> None:
-        self._frames.transport.send(WSMsgType.BINARY, data)
+        if not self._frames.transport.is_close_frame_sent:
+            self._socket.write(in_frames(data))
 
     def begin_closing(self, in_order: bool) -> None:
         """Say good-bye; the engine cuts a peer that does not answer."""
@@ -218,6 +225,39 @@ class WebSocketProtocol(asyncio.Protocol):
         if not self._over:
             self._over = True
             self.inner.connection_lost(error)
+
+
+def in_frames(packets: bytes) -> bytes:
+    """Whole packets, each in a frame of its own.
+
+    They may share one [MQTT-6.0.0-2], but some clients, Paho C 1.3.12 among them, see the first of a frame and leave
+    the others until more arrives. It costs little: most writes of many packets hold them in one size.
+    """
+    total = len(packets)
+    body, end = find_packet(packets, 0, LARGEST_PACKET_BYTES)
+    head = _head(end)
+    if end == total:
+        return head + packets
+    if total % end == 0 and all(packets[at::end] == packets[at : at + 1] * (total // end) for at in range(1, body)):
+        # Each says, where the one before it ends, that it is as long as the first.
+        return head + head.join(chain.from_iterable(iter_unpack(f"{end}s", packets)))
+    frames: list[bytes] = []
+    position = 0
+    while position < total:
+        length = packets[position + 1]
+        end = position + 2 + length
+        if length >= 0x80:
+            end = find_packet(packets, position, LARGEST_PACKET_BYTES)[1]
+        frames += _head(end - position), packets[position:end]
+        position = end
+    return b"".join(frames)
+
+
+def _head(size: int) -> bytes:
+    """Of a frame with so many bytes (5.2), which a server does not mask."""
+    if size < 126:
+        return SHORT_HEADS[size]
+    return b"\x82\x7e" + size.to_bytes(2, "big") if size < 1 << 16 else b"\x82\x7f" + size.to_bytes(8, "big")
 
 
 def _parser(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tidewire.engine.delivery import RELEASED, Delivery
 from tidewire.engine.message import Message
-from tidewire.engine.ports import Store, StoredSession
+from tidewire.engine.ports import Provenance, Store, StoredSession
 from tidewire.engine.routing import Subscription
 from tidewire.engine.session import Session
 
@@ -19,7 +19,7 @@ class MemoryStore(Store):
         """`commits_at_once`: everything told is safe at once; else from the next `commit` on."""
         super().__init__()
         self.sessions: dict[str, StoredSession] = {}
-        self.retained_messages: dict[bytes, Message] = {}
+        self.retained_messages: dict[bytes, tuple[Message, Provenance]] = {}
         self._commits_at_once = commits_at_once
         self._next_ticket = 1
 
@@ -28,11 +28,14 @@ class MemoryStore(Store):
         self._next_ticket += 1
         return self._next_ticket - 1
 
-    def load(self) -> tuple[list[StoredSession], list[Message]]:
+    def load(self, now: float) -> tuple[list[StoredSession], list[tuple[Message, Provenance]]]:
         return list(self.sessions.values()), list(self.retained_messages.values())
 
     def barrier(self) -> int:
         return 0 if self._commits_at_once else self._next_ticket
+
+    def upcoming(self) -> int:
+        return self.barrier()
 
     def session_kept(self, session: Session) -> None:
         stored = self.sessions.get(session.client_identifier)
@@ -46,8 +49,10 @@ class MemoryStore(Store):
             stored.queue = list(session.queue or ())
             stored.received = set(session.received or ())
         stored.expiry_interval = session.expiry_interval
+        stored.ends_at = session.ends_at
         stored.will = session.will
         stored.will_delay = session.will_delay
+        stored.will_at = session.will_at
 
     def session_ended(self, session: Session) -> None:
         del self.sessions[session.client_identifier]
@@ -58,11 +63,12 @@ class MemoryStore(Store):
     def unsubscribed(self, session: Session, topic_filter: bytes) -> None:
         del self._of(session).subscriptions[topic_filter]
 
-    def retained(self, topic: bytes, message: Message | None) -> None:
+    def retained(self, topic: bytes, message: Message | None, provenance: Provenance | None) -> None:
         if message is None:
             self.retained_messages.pop(topic, None)
         else:
-            self.retained_messages[topic] = message
+            assert provenance is not None
+            self.retained_messages[topic] = (message, provenance)
 
     def kept(self, delivery: Delivery, message: Message) -> None:
         self._of(delivery).queue.append(message)

@@ -35,8 +35,6 @@ class OtherClient:
     """The commands that build it, in a copy of its folder."""
     tools: dict[str, str] = field(default_factory=dict)
     """Commands and header files that have to be there, each with what Debian's package is called."""
-    known: str = ""
-    """Why it fails over WebSocket by a fault of its own: an attempt is still made, and not held against us."""
 
     def missing(self) -> list[str]:
         """The packages of what this machine lacks."""
@@ -55,12 +53,6 @@ PAGE_TOOLS: Final = NODE_TOOLS | {"chromium": "chromium"}
 MAVEN: Final = (("mvn", "-q", "-B", "package"),)
 JAVA: Final = ("java", "-cp", "target/interop.jar:target/libraries/*", "Program")
 JAVA_TOOLS: Final = {"java": "default-jdk-headless", "mvn": "maven"}
-
-PAHO_C_FRAMES: Final = (
-    "when one WebSocket frame brings several packets, it handles the first and leaves the others until more arrives. "
-    "The specification allows such frames ([MQTT-6.0.0-2]), and Tidewire sends them whenever several packets are "
-    "ready at once."
-)
 
 CLIENTS: Final = (
     OtherClient("mosquitto_pub, mosquitto_sub", "mosquitto-clients (Debian)", "mosquitto", PYTHON, SOCKETS,
@@ -82,11 +74,10 @@ CLIENTS: Final = (
                 build=(("go", "build", "-o", "program", "."),), tools={"go": "golang"}),
     OtherClient("Paho C", "libpaho-mqtt-dev (Debian)", "paho_c", ("./program",),
                 build=(("cc", "-Wall", "-o", "program", "program.c", "-lpaho-mqtt3cs"),),
-                tools={"cc": "gcc", "MQTTClient.h": "libpaho-mqtt-dev"}, known=PAHO_C_FRAMES),
+                tools={"cc": "gcc", "MQTTClient.h": "libpaho-mqtt-dev"}),
     OtherClient("Paho C++", "libpaho-mqttpp-dev (Debian)", "paho_cpp", ("./program",),
                 build=(("c++", "-Wall", "-o", "program", "program.cpp", "-lpaho-mqttpp3", "-lpaho-mqtt3as"),),
-                tools={"c++": "g++", "mqtt/async_client.h": "libpaho-mqttpp-dev"},
-                known=PAHO_C_FRAMES),
+                tools={"c++": "g++", "mqtt/async_client.h": "libpaho-mqttpp-dev"}),
     OtherClient("Paho Java", "org.eclipse.paho.client.mqttv3 1.2.5", "paho_java_3", JAVA, versions=("3.1.1",),
                 build=MAVEN, tools=JAVA_TOOLS),
     OtherClient("Paho Java, MQTT 5", "org.eclipse.paho.mqttv5.client 1.2.5", "paho_java_5", JAVA, versions=("5.0",),
@@ -95,8 +86,3 @@ CLIENTS: Final = (
     OtherClient("rumqttc", "rumqttc 0.25.1", "rumqttc", ("target/release/interop",),
                 build=(("cargo", "build", "--release", "--quiet"),), tools={"cargo": "cargo"}),
 )  # fmt: skip
-
-
-def is_known(client: OtherClient, scheme: str) -> bool:
-    """Whether a failure here is the client's own."""
-    return bool(client.known) and scheme in WEBSOCKETS

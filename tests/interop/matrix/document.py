@@ -6,12 +6,11 @@ import re
 from pathlib import Path
 from typing import Final
 
-from tests.interop.matrix.clients import CLIENTS, TRANSPORTS, OtherClient, is_known
+from tests.interop.matrix.clients import CLIENTS, TRANSPORTS, OtherClient
 
 DOCUMENT: Final = Path(__file__).parents[3] / "docs" / "interop.md"
 
 NOT_SPOKEN: Final = "–"
-KNOWN: Final = "in part, see below"
 
 HEAD: Final = """\
 # Other people's clients
@@ -45,8 +44,7 @@ def render(results: Results) -> str:
         for version in client.versions
     ]
     names = ["client", "library", "MQTT", *TRANSPORTS.values()]
-    notes = [f"\n**{client.name}** over WebSocket: {client.known}" for client in CLIENTS if client.known]
-    return "\n".join([f"{HEAD}| {' | '.join(names)} |", "|---" * len(names) + "|", *rows, *notes, ""])
+    return "\n".join([f"{HEAD}| {' | '.join(names)} |", "|---" * len(names) + "|", *rows, ""])
 
 
 def stale() -> bool:
@@ -61,8 +59,6 @@ def _cells(client: OtherClient, version: str, results: Results) -> list[str]:
 def _cell(client: OtherClient, scheme: str, result: dict[str, str] | None) -> str:
     if scheme not in client.transports:
         return NOT_SPOKEN
-    if is_known(client, scheme):
-        return KNOWN
     if result is None:
         return "not run"
     faults = [case for case, fault in result.items() if fault]

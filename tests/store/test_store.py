@@ -1,17 +1,33 @@
-"""The reference model: what a broker told its store is what the next broker starts with."""
+"""Every store: what a broker told it is what the next broker starts with."""
 
 from __future__ import annotations
 
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.engine.harness import Peer, World
-from tidewire.store.memory import MemoryStore
+from tests.store.stores import FileStore, LastingMemoryStore, PromptFileStore, state_of
 from tidewire.wire import properties as p
 from tidewire.wire.codes import PUBACK, PUBCOMP, PUBREC, PUBREL
-from tidewire.wire.packets import Acknowledgement, Publish, Will
+from tidewire.wire.packets import Acknowledgement, Connect, Publish, Subscribe, SubscriptionRequest, Will
 from tidewire.wire.properties import Properties
+
+Store = LastingMemoryStore | FileStore
+
+
+@pytest.fixture(params=["memory", "file"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """One that makes everything safe at once."""
+    return LastingMemoryStore() if request.param == "memory" else PromptFileStore(tmp_path / "data" / "broker.db")
+
+
+@pytest.fixture(params=["memory", "file"])
+def slow_store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """One that commits when it is told to."""
+    return LastingMemoryStore(False) if request.param == "memory" else FileStore(tmp_path / "data" / "broker.db")
 
 
 def expiring(seconds: int) -> Properties:
@@ -20,17 +36,28 @@ def expiring(seconds: int) -> Properties:
     return properties
 
 
-def restart(world: World, store: MemoryStore) -> World:
-    """Another broker with the same store: the first one was killed."""
-    return World(store=store, start=world.now)
+def restart(world: World) -> World:
+    """Another broker with what the store has kept: the first one was killed."""
+    store = world.broker.store
+    assert isinstance(store, Store)
+    store.commit()
+    return World(store=store.killed(), start=world.now)
+
+
+def kept_sessions(world: World) -> dict[str, Any]:
+    """What is kept of each, by its client identifier."""
+    store = world.broker.store
+    assert isinstance(store, Store)
+    store.commit()
+    sessions: dict[str, Any] = state_of(*store.killed().load(world.now))["sessions"]
+    return sessions
 
 
 def keeper(world: World, **fields: object) -> Peer:
     return world.connect("keeper", version=5, clean_start=False, properties=expiring(600), **fields)
 
 
-def test_queued_messages_subscriptions_and_retained_messages_survive() -> None:
-    store = MemoryStore()
+def test_queued_messages_subscriptions_and_retained_messages_survive(store: Store) -> None:
     world = World(store=store)
     peer = keeper(world)
     peer.subscribe("a/#", qos=2, retain_as_published=True)
@@ -38,7 +65,7 @@ def test_queued_messages_subscriptions_and_retained_messages_survive() -> None:
     publisher = world.connect("publisher")
     publisher.publish("a/1", b"one", qos=1, retain=True)
     publisher.publish("a/2", b"two", qos=2)
-    world = restart(world, store)
+    world = restart(world)
     assert world.broker.retained.count == 1
     peer = keeper(world)
     assert peer.connack.session_present
@@ -50,8 +77,7 @@ def test_queued_messages_subscriptions_and_retained_messages_survive() -> None:
     assert [m.payload for m in peer.messages()] == [b"three"]
 
 
-def test_messages_in_flight_keep_their_identifiers_and_states() -> None:
-    store = MemoryStore()
+def test_messages_in_flight_keep_their_identifiers_and_states(store: Store) -> None:
     world = World(store=store)
     peer = keeper(world)
     peer.subscribe("a", qos=2)
@@ -61,7 +87,7 @@ def test_messages_in_flight_keep_their_identifiers_and_states() -> None:
     first, second = (message.packet_identifier for message in peer.messages())
     peer.acknowledge(PUBREC, first)
     peer.take()
-    world = restart(world, store)
+    world = restart(world)
     peer = keeper(world)
     again = peer.take()
     assert again[0] == Acknowledgement(PUBREL, first)
@@ -70,17 +96,16 @@ def test_messages_in_flight_keep_their_identifiers_and_states() -> None:
     peer.acknowledge(PUBREC, second)
     peer.acknowledge(PUBCOMP, second)
     peer.take()
-    assert not store.sessions["keeper"].inflight
-    world = restart(world, store)
+    assert not kept_sessions(world)["keeper"]["inflight"]
+    world = restart(world)
     assert keeper(world).take() == []
 
 
-def test_received_qos_2_identifiers_survive_so_that_a_repeated_publish_is_not_delivered_twice() -> None:
-    store = MemoryStore()
+def test_received_qos_2_identifiers_survive_so_that_a_repeated_publish_is_not_delivered_twice(store: Store) -> None:
     world = World(store=store)
     peer = keeper(world)
     peer.publish("a", qos=2, packet_identifier=7)
-    world = restart(world, store)
+    world = restart(world)
     listener = world.connect("listener")
     listener.subscribe("a")
     peer = keeper(world)
@@ -91,13 +116,12 @@ def test_received_qos_2_identifiers_survive_so_that_a_repeated_publish_is_not_de
     assert len(listener.messages()) == 1
 
 
-def test_a_will_is_published_after_its_delay_when_the_broker_was_killed() -> None:
-    store = MemoryStore()
+def test_a_will_is_published_after_its_delay_when_the_broker_was_killed(store: Store) -> None:
     world = World(store=store)
     will_properties = Properties()
     will_properties.integers[p.WILL_DELAY_INTERVAL] = 5
     keeper(world, will=Will(b"will", b"gone", properties=will_properties))
-    world = restart(world, store)
+    world = restart(world)
     listener = world.connect("listener")
     listener.subscribe("will")
     world.advance(4)
@@ -106,22 +130,23 @@ def test_a_will_is_published_after_its_delay_when_the_broker_was_killed() -> Non
     assert [m.payload for m in listener.messages()] == [b"gone"]
 
 
-def test_sessions_end_in_the_store_too() -> None:
-    store = MemoryStore()
+def test_sessions_end_in_the_store_too(store: Store) -> None:
     world = World(store=store)
     peer = keeper(world)
     peer.subscribe("a")
     peer.lose()
     world.advance(601)
-    assert not store.sessions
+    assert not kept_sessions(world)
     world.connect("passing")
-    assert not store.sessions
+    assert not kept_sessions(world)
 
 
-def test_acknowledgements_wait_for_the_commit_and_keep_their_order() -> None:
-    store = MemoryStore(commits_at_once=False)
+def test_acknowledgements_wait_for_the_commit_and_keep_their_order(slow_store: Store) -> None:
+    store = slow_store
     world = World(store=store)
-    keeper(world).subscribe("a", qos=2)
+    keeper = world.open(version=5)
+    keeper.send(Connect("keeper", 5, properties=expiring(600)), Subscribe(1, [SubscriptionRequest(b"a", qos=2)]))
+    world.broker.committed(store.commit(), world.now)
     publisher = world.connect("publisher")
     publisher.publish("a", qos=1, packet_identifier=1)
     publisher.publish("a", qos=2, packet_identifier=2)
@@ -161,8 +186,7 @@ class Reader:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_traffic_with_cuts_and_restarts_arrives_exactly_once_and_in_order(seed: int) -> None:
-    store = MemoryStore()
+def test_traffic_with_cuts_and_restarts_arrives_exactly_once_and_in_order(store: Store, seed: int) -> None:
     world = World(store=store)
     peer = keeper(world)
     peer.subscribe("a", qos=2)
@@ -172,7 +196,7 @@ def test_traffic_with_cuts_and_restarts_arrives_exactly_once_and_in_order(seed: 
         publisher.publish("a", b"%d" % number, qos=2, packet_identifier=number + 1)
         if not reader.read(peer, 0.1):
             if reader.chance.random() < 0.5:
-                world = restart(world, store)
+                world = restart(world)
                 publisher = world.connect("publisher")
             else:
                 peer.lose()
