@@ -228,7 +228,8 @@ def test_a_broker_that_stops_answering_does_not_hold_it_up(monkeypatch: pytest.M
 
     load = replace(LOAD, qos=1, duration_s=0.05)
     report = asyncio.run(measured()).report(load)
-    assert (report.count, report.sent, report.missing) == (0, 100, 100)
+    assert report.count == 0
+    assert report.sent == report.missing > 0
 
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "bench.md").read_text(encoding="utf-8")

@@ -81,7 +81,7 @@ def lines(data: Path, *arguments: str) -> list[dict[str, Any]]:
 def test_info_says_in_figures_what_is_there(data: Path) -> None:
     size = f"{(data / 'broker.db').stat().st_size:,}".replace(",", " ")
     assert said(data, "info", "--table").splitlines() == [
-        f"{data}/broker.db, schema 1; no broker runs on it",
+        f"{data}/broker.db, schema 2; no broker runs on it",
         f"  file        {size} bytes",
         "  sessions    3, with 1 subscription",
         "  messages    2, 2 514 bytes",

@@ -50,7 +50,7 @@ def test_the_overview_counts_what_is_there(path: Path) -> None:
     assert (told.message_bytes, told.retained_bytes) == (3 + 3 + 3 + 6, 5 + 8 + 14 + 9 + 9 + 10)
     assert (told.waiting, told.in_flight) == (2, 2)
     assert told.file_bytes == path.stat().st_size
-    assert (told.schema_version, told.broker_pid) == (1, None)
+    assert (told.schema_version, told.broker_pid) == (2, None)
     assert [(state.client, state.waiting + state.in_flight) for state in told.largest_queues] == [
         ("panel-1", 3),
         ("panel-2", 1),

@@ -21,6 +21,8 @@ COMMANDS: Final = (
     "config",
     "doctor",
     "init",
+    "meter",
+    "overhead",
     "passwd",
     "pub",
     "record",
@@ -30,6 +32,7 @@ COMMANDS: Final = (
     "serve",
     "store",
     "sub",
+    "top",
 )
 """Each is `tidewire.cli.NAME.NAME`, and is loaded when it is asked for: none waits for what another one needs."""
 

@@ -160,6 +160,7 @@ async def _serve(config: Config, read: Callable[[], Config]) -> bool:
     loop_name = type(asyncio.get_running_loop()).__module__.partition(".")[0]
     gc.disable()  # until `Server.serve`: it would look through all that is loaded again and again, and find nothing
     server = Server(config)
+    server.read_again = read
     await server.start()
     server.heed_signals()  # before the line that says it is ready
     heed_hangup(server, read)

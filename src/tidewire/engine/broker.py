@@ -317,6 +317,9 @@ class Broker(Router):
             session = self.sessions[stored.client_identifier] = Session(self, stored.client_identifier, principal)
             session.expiry_interval = min(stored.expiry_interval, self.limits.session_expiry_maximum_s)
             session.restore(stored, now)
+            for message in [*stored.inflight.values(), *stored.queue]:
+                if message is not None:
+                    message.branch = self.meter.branch(message.topic)
             for topic_filter, (qos, no_local, retain_as_published, identifier) in stored.subscriptions.items():
                 self.add_subscription(
                     session, Subscription(session, topic_filter, qos, no_local, retain_as_published, identifier)
@@ -327,6 +330,7 @@ class Broker(Router):
             session.plan(now)
         for message, provenance in retained:
             publisher = Principal(provenance.user_name, message.publisher) if message.publisher else None
+            message.branch = self.meter.branch(message.topic)
             self.retained.set(message, publisher, provenance)
 
     # -- $SYS
@@ -354,6 +358,7 @@ class Broker(Router):
         )
         for index, count in enumerate(self.ledger.counts):
             values[f"dropped/{REASONS[index]}"] = str(count)
+        values.update(self.meter.topics())
         if self.store is not None:
             for name, value in self.store.topics().items():
                 values[f"store/{name}"] = value

@@ -42,6 +42,9 @@ they travel, packet identifier (0: it waits)."""
 RetainedRow = tuple[bytes, Message, float, Provenance, float]
 """Topic, message, when it expires (0.0: never), who published it, and when."""
 
+MeterRow = tuple[str, str, str, str | None, str]
+"""Kind, period, name, user name and figures of an account of the meter."""
+
 
 UnderWay = tuple[Delivery, bytes, Message, int]
 """A session, a packet identifier, the message that was sent with it, and its position."""
@@ -94,6 +97,9 @@ class Batch:
         self.cleared: list[bytes] = []
         """Topics without a retained message."""
         self.retained: list[RetainedRow] = []
+        self.meter_ends: tuple[str, ...] = ()
+        """The first day and the first month that the meter still keeps, where earlier ones are to go."""
+        self.metered: list[MeterRow] = []
 
     def rows(self) -> int:
         """How many are written or deleted, at least."""
@@ -110,6 +116,8 @@ class Batch:
             + len(self.received)
             + len(self.cleared)
             + len(self.retained)
+            + len(self.meter_ends)
+            + len(self.metered)
         )
 
 
@@ -123,6 +131,8 @@ class Contents:
         self.deliveries: list[DeliveryRow] = []
         self.received: list[tuple[int, int]] = []
         self.retained: list[RetainedRow] = []
+        self.metered: list[MeterRow] = []
+        """Of the last day and month."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -143,6 +153,8 @@ class Changes(Store):
         self._last_position = 0
         self._under_way: list[list[UnderWay]] = [[] for _ in range(GRACE_GROUPS + 1)]
         """Of the last groups, what connected clients are to acknowledge; the oldest first."""
+        self.metered_before: list[MeterRow] = []
+        """What the meter had told of the last day and month, after `load`."""
         self._clear()
 
     def _clear(self) -> None:
@@ -156,6 +168,8 @@ class Changes(Store):
         self._received: dict[int, dict[bytes, bool]] = {}
         """Session → packet identifier → whether it was received, or forgotten."""
         self._retained: dict[bytes, tuple[Message, Provenance] | None] = {}
+        self._metered: dict[tuple[str, str, str], MeterRow] = {}
+        self._meter_ends: tuple[str, ...] = ()
         self.gathered = 0
 
     # -- what the subclass uses
@@ -177,6 +191,8 @@ class Changes(Store):
             or self._subscriptions
             or self._received
             or self._retained
+            or self._metered
+            or self._meter_ends
         )
 
     def take(self, shift: float) -> Batch | None:
@@ -218,6 +234,8 @@ class Changes(Store):
                 batch.retained.append(
                     (topic, message, _moved(message.expires_at, shift), provenance, provenance.published_at + shift)
                 )
+        batch.metered = list(self._metered.values())
+        batch.meter_ends = self._meter_ends
         self._changed = False
         self._clear()
         self._committing = self._ticket
@@ -234,6 +252,7 @@ class Changes(Store):
 
     def restore(self, contents: Contents, shift: float) -> tuple[list[StoredSession], list[tuple[Message, Provenance]]]:
         """Take up what was kept, for `load`; `shift` is that of `take`."""
+        self.metered_before = contents.metered
         sessions: dict[int, StoredSession] = {}
         for number, client, user_name, expiry_interval, ends_at, will, will_delay, will_at in contents.sessions:
             stored = sessions[number] = StoredSession(client, user_name, expiry_interval)
@@ -402,6 +421,14 @@ class Changes(Store):
 
     def forgotten(self, delivery: Delivery, identifier: bytes) -> None:
         self._turn(delivery, identifier, False)
+
+    def metered(self, rows: list[MeterRow], ends: tuple[str, ...] = ()) -> None:
+        """The meter's figures as they are now, and the first day and month to keep where earlier ones are to go."""
+        for row in rows:
+            self._metered[row[0], row[1], row[2]] = row
+        if ends:
+            self._meter_ends = ends
+        self._change()
 
     def _change(self) -> None:
         if not self._changed:

@@ -14,16 +14,19 @@ from tidewire.engine import handshake
 from tidewire.engine.allowance import Allowance
 from tidewire.engine.handshake import AUTHENTICATING, AWAITS_CONNECT, CHALLENGED, CONNECTED, DECIDING
 from tidewire.engine.message import IDENTIFIERS
+from tidewire.engine.meter import RECEIVED, REFUSED, SENT, THROTTLED
 from tidewire.engine.ports import Certificate, Exchange, Principal, Transport, Undecided
 from tidewire.engine.publishing import Publishing
 from tidewire.engine.reading import PUBCOMP_HEAD, packet_identifier
 from tidewire.wire import properties as p
 from tidewire.wire.codes import (
     AUTH,
+    CONNACK,
     CONNECT,
     DISCONNECT,
     PUBLISH,
     SUBACK_FAILURE,
+    SUBSCRIBE,
     V5,
     V311,
     ConnectReturnCode,
@@ -78,6 +81,10 @@ class Connection(Publishing):
         """Of the server, for CONNACK (3.2.2.3.18)."""
         self.exchange: Exchange | None = None
         """The enhanced authentication that is under way, at CONNECT or later."""
+        self.account = broker.meter.nobody
+        """What it costs whom."""
+        self.window = 0
+        """Messages that may be in flight to it, a budget apart."""
         self.allowance: Allowance | None = None
         """What it may publish, where that is limited."""
         self._held_until = 0.0
@@ -99,6 +106,8 @@ class Connection(Publishing):
             return False
         self.last_received = now
         self.broker.statistics.bytes_received += len(data)
+        self.bytes_received += len(data)
+        self.reads += 1
         self._only_messages = True
         if self.allowance is None:
             self._receive_guarded(data, now)
@@ -110,7 +119,7 @@ class Connection(Publishing):
         """Read, and see that the client publishes no more than it may: 5.0 has codes for it, before it is held back."""
         statistics = self.broker.statistics
         messages, size = statistics.publish_received, statistics.publish_bytes_received
-        self.refusing = self.version == V5 and allowance.wait_s(now) > 0.0
+        self.refusing = self.barred or (self.version == V5 and allowance.wait_s(now) > 0.0)
         self._receive_guarded(data, now)
         if self.refusing or self.closed:
             return
@@ -137,8 +146,7 @@ class Connection(Publishing):
         """The network connection is gone, and not because we closed it."""
         if not self.closed:
             self.abandon_held()
-            self.outbox = []  # there is nobody to take it
-            self.outbox_bytes = 0
+            self.abandon()
             self.next_look = 0.0
             self._leave(ReasonCode.UNSPECIFIED_ERROR, detail, False, now)
 
@@ -170,6 +178,27 @@ class Connection(Publishing):
             kept = self.kept
             self.kept = b""
             self._receive_guarded(kept, now)
+
+    def restrain(self, restraint: int, now: float) -> None:
+        """Go by what is left of the client's budget: all it wants, as much as it is throttled to, or nothing.
+
+        5.0 can be told that a message is refused, and its client stays; before, only the connection can end."""
+        limits = self.broker.limits
+        messages, size = limits.publish_messages_per_s, limits.publish_bytes_per_s
+        if restraint == THROTTLED:
+            some, few = self.broker.meter.budgets.allowance(self.account)
+            messages = min(messages or some, some or messages)
+            size = min(size or few, few or size)
+        self.allowance = Allowance(messages, size, now) if messages or size else None
+        session = self.session
+        assert session is not None
+        self.refusing = self.barred = restraint == REFUSED
+        session.window = 0 if self.barred else self.window
+        self.refresh_passthrough()
+        if not self.barred:
+            session.pump(now)
+        elif self.version != V5:
+            self.close(ReasonCode.QUOTA_EXCEEDED, "its budget is used up", now)
 
     def unblocked(self, now: float) -> None:
         """The transport takes bytes again."""
@@ -277,9 +306,19 @@ class Connection(Publishing):
                 if first >> 4 == PUBLISH:
                     self.publish(first, data, position, body, end, now)
                 elif length == 2 and (first == 0x40 or first == 0x50 or first == 0x62 or first == 0x70):
-                    self._acknowledged(first, packet_identifier(data, body), 0, now)
+                    identifier = packet_identifier(data, body)
+                    if first == 0x40:
+                        self.pubacks_received += 1
+                    elif first == 0x50:
+                        self.pubrecs_received += 1
+                    elif first == 0x62:
+                        self.pubrels_received += 1
+                    else:
+                        self.pubcomps_received += 1
+                    self._acknowledged(first, identifier, 0, now)
                 elif first == 0xC0 and length == 0:
                     self.put(_PINGRESP)
+                    self.pings += 1
                     statistics.control_sent += 1
                 elif first == 0x10:
                     raise ProtocolError("a second CONNECT")  # [MQTT-3.1.0-2], whatever it holds
@@ -290,12 +329,16 @@ class Connection(Publishing):
                     )
                 else:
                     self._only_messages = False
-                    self._handle(decode(int(first), data, int(body), int(end), self.version), now)
+                    packet = decode(int(first), data, int(body), int(end), self.version)
+                    self.count(RECEIVED, int(first >> 4), 1, int(end - position))
+                    self._handle(packet, now)
                 position = end
                 if self.closed:
                     break
         except Undecided as undecided:
             packets -= 1  # the packet at `position` is read once more when the answer is there
+            if data[position] >> 4 == SUBSCRIBE:
+                self.count(RECEIVED, SUBSCRIBE, -1, int(position - end))
             self._await_decision(undecided)
         statistics.messages_received += packets
         if self.closed:
@@ -322,6 +365,7 @@ class Connection(Publishing):
         assert isinstance(packet, Connect)
         if packet.version == V5:
             find_packet(data, position, self.maximum_packet_size, True)  # now that it says what it is [MQTT-1.5.5-1]
+        self.count(RECEIVED, CONNECT, 1, int(end - position))
         handshake.begin(self, packet, now)
         return end
 
@@ -334,6 +378,7 @@ class Connection(Publishing):
         if end < 0 or end > len(data):
             return position
         packet = decode(int(first), data, body, end, self.version)
+        self.count(RECEIVED, int(first >> 4), 1, int(end - position))
         if isinstance(packet, Auth):
             handshake.go_on(self, packet, now)
         else:
@@ -426,7 +471,9 @@ class Connection(Publishing):
             return
         if isinstance(violation, UnsupportedVersion):
             # Every version's clients understand the 3.1.1 form [MQTT-3.1.2-2].
-            self.put(Connack(False, ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION).encode(V311))
+            encoded = Connack(False, ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION).encode(V311)
+            self.put(encoded)
+            self.count(SENT, CONNACK, 1, len(encoded))
         elif self.version == V5:
             self.put_explained(Connack(False, violation.reason_code), violation.detail)
         self.finish(violation.reason_code, violation.detail, False, now)
@@ -466,12 +513,16 @@ class Connection(Publishing):
         self.kept = b""
         self.chunks = None
         self.forget_publishing()
+        self.broker.meter.collect(self, self.account)
+        if self.below is not None:
+            self.below.look()
         session = self.session
         if session is None:
             self.broker.statistics.connections_refused += 1
             self.broker.events.refused("", self.peer, reason_code, detail)
             return
         self.session = None
+        self.account.connections -= 1
         self.broker.session_left(session, self, reason_code, detail, without_will, now)
 
     def put_explained(self, packet: Connack | Disconnect, detail: str) -> None:
@@ -492,6 +543,7 @@ class Connection(Publishing):
         if self.is_too_large(encoded):
             return  # [MQTT-3.1.2-24]: it cannot be told
         self.put(encoded)
+        self.count(SENT, encoded[0] >> 4, 1, len(encoded))
         self.broker.statistics.control_sent += 1
 
     def is_too_large(self, encoded: bytes) -> bool:

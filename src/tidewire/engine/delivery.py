@@ -17,12 +17,17 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from tidewire.engine.ledger import EXPIRED, QUEUE_FULL, SLOW_CONSUMER, TOO_LARGE
+from mypy_extensions import i64
+
+from tidewire.engine.ledger import BUDGET_EXCEEDED, EXPIRED, QUEUE_FULL, SLOW_CONSUMER, TOO_LARGE
 from tidewire.engine.limits import DROP_OLDEST, Limits
 from tidewire.engine.link import Link
 from tidewire.engine.message import IDENTIFIERS, Message
+from tidewire.engine.meter import SENT
 from tidewire.engine.ports import Store
+from tidewire.engine.statistics import Statistics
 from tidewire.engine.timers import Timed
+from tidewire.wire.codes import PUBREL
 from tidewire.wire.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -238,8 +243,11 @@ class Delivery(Timed):
                 self.queue_bytes -= message.size()
                 if not self.queue:
                     self.queue = None
+                statistics = link.outgoing.statistics
+                packets, size = statistics.publish_sent, statistics.publish_packet_bytes_sent
                 if not self._transmit(link, inflight, message, False, now) and self.store is not None:
                     self.store.settled(self, b"", message)
+                count_in_branch(message, statistics, packets, size)
             else:
                 return
             if link.outbox_bytes > enough:
@@ -255,19 +263,21 @@ class Delivery(Timed):
         if link.blocked and link.outbox_bytes + message.size() > self.limits.outbox_bytes:
             self.dropped(message, SLOW_CONSUMER, now)
             return False
+        if link.barred:
+            self.dropped(message, BUDGET_EXCEEDED, now)
+            return False
         if message.expires_at > 0.0 and now > message.expires_at:
             self.dropped(message, EXPIRED, now)
             return False
         passthrough = link.passthrough
+        before: i64 = link.outbox_bytes
         if passthrough and message.expires_at == 0.0:
             link.put(message.head_v5() if passthrough == 5 else message.head_v3())
             link.put(message.tail_v5() if passthrough == 5 else message.payload)
         elif not link.put_publish(message, b"", False, now):
             self.dropped(message, TOO_LARGE, now)
             return True
-        statistics = link.outgoing.statistics
-        statistics.publish_sent += 1
-        statistics.publish_bytes_sent += len(message.payload)
+        _count_publish(link, message, link.outbox_bytes - before)
         if link.outbox_bytes > self.limits.early_flush_bytes:
             link.flush()
         return True
@@ -285,6 +295,7 @@ class Delivery(Timed):
         if message.qos == 2 and self.store is not None:
             link.hold(self.store.upcoming())  # or the next life of the broker would send it as another message
         passthrough = link.passthrough
+        before: i64 = link.outbox_bytes
         if passthrough and message.expires_at == 0.0:
             if passthrough == 5:
                 head = message.head_v5()
@@ -314,9 +325,7 @@ class Delivery(Timed):
                 store.under_way(self, identifier, message)
             else:
                 store.sent(self, identifier, message)
-        statistics = link.outgoing.statistics
-        statistics.publish_sent += 1
-        statistics.publish_bytes_sent += len(message.payload)
+        _count_publish(link, message, link.outbox_bytes - before)
         if link.outbox_bytes > self.limits.early_flush_bytes:
             link.flush()  # now that the store has been told
         return True
@@ -386,10 +395,12 @@ class Delivery(Timed):
         if not resend:
             self._resend = None
         message = inflight[identifier]
+        before: i64 = link.outbox_bytes
         if link.put_publish(message, identifier, not self._as_new, now):
             statistics = link.outgoing.statistics
-            statistics.publish_sent += 1
-            statistics.publish_bytes_sent += len(message.payload)
+            packets, size = statistics.publish_sent, statistics.publish_packet_bytes_sent
+            _count_publish(link, message, link.outbox_bytes - before)
+            count_in_branch(message, statistics, packets, size)
         else:
             del inflight[identifier]
             if self.store is not None:
@@ -417,10 +428,33 @@ class Delivery(Timed):
     def _put_pubrel(self, link: Link, identifier: bytes, not_found: bool) -> None:
         if not_found:
             link.put(_PUBREL_NOT_FOUND + identifier + b"\x92")
+            link.count(SENT, PUBREL, 1, 5)
         else:
             link.put(_PUBREL)
             link.put(identifier)
+            link.pubrels_sent += 1
         link.outgoing.statistics.control_sent += 1
+
+
+def count_in_branch(message: Message, statistics: Statistics, packets: i64, size: i64) -> None:
+    """Enter into a message's branch how often it was sent since the statistics said so many packets and bytes."""
+    branch = message.branch
+    if branch is not None:
+        sent = statistics.publish_sent - packets
+        branch.publish_sent += sent
+        branch.payload_sent += sent * len(message.payload)
+        branch.bytes_sent += statistics.publish_packet_bytes_sent - size
+
+
+def _count_publish(link: Link, message: Message, size: i64) -> None:
+    """A PUBLISH of so many bytes is on its way."""
+    payload: i64 = len(message.payload)
+    statistics = link.outgoing.statistics
+    statistics.publish_sent += 1
+    statistics.publish_bytes_sent += payload
+    statistics.publish_packet_bytes_sent += size
+    link.publish_sent += 1
+    link.payload_sent += payload
 
 
 def _out_of_step(packet: str, identifier: bytes, why: str) -> ProtocolError:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tidewire.engine.allowance import Allowance
 from tidewire.engine.limits import MAXIMUM_INTERVAL
 from tidewire.engine.message import Message
+from tidewire.engine.meter import REFUSED
 from tidewire.engine.ports import Principal
 from tidewire.wire import properties as p
 from tidewire.wire.codes import V5, V31, V311, ReasonCode, return_code
@@ -179,12 +179,17 @@ def admit(
     if not broker.has_room_for_user(principal.user_name, identifier):
         refuse(connection, ReasonCode.QUOTA_EXCEEDED, f"{limits.connections_per_user} connections of this user", now)
         return
-    if limits.publish_messages_per_s or limits.publish_bytes_per_s:
-        connection.allowance = Allowance(limits.publish_messages_per_s, limits.publish_bytes_per_s, now)
+    account = broker.meter.account(identifier, principal.user_name)
+    restraint = broker.meter.budgets.restraint(account)
+    if restraint == REFUSED and connection.version != V5:
+        refuse(connection, ReasonCode.QUOTA_EXCEEDED, "its budget is used up", now)
+        return
     session, present = broker.open_session(connection, identifier, principal, packet.clean_start, now)
     session.expiry_interval = expiry_interval
     _set_will(session, packet.will)
     connection.session = session
+    connection.account = account
+    account.connections += 1
     connection.state = CONNECTED
     connection.maximum_packet_size = limits.maximum_packet_size
     connection.refresh_passthrough()
@@ -192,8 +197,9 @@ def admit(
     broker.session_opened(session, connection, present, now)
     connection.hold_for(session)
     connection.put_packet(connack)
-    window = min(limits.inflight_maximum, packet.properties.integer(p.RECEIVE_MAXIMUM, 65_535))
-    session.resume(connection, window, now)
+    connection.window = min(limits.inflight_maximum, packet.properties.integer(p.RECEIVE_MAXIMUM, 65_535))
+    connection.restrain(restraint, now)
+    session.resume(connection, session.window, now)
 
 
 def _set_keep_alive(connection: Connection, packet: Connect, connack: Connack) -> None:

@@ -12,6 +12,7 @@ SLOW_CONSUMER: Final = 4
 SESSION_ENDED: Final = 5
 RETAINED_FULL: Final = 6
 RATE_EXCEEDED: Final = 7
+BUDGET_EXCEEDED: Final = 8
 
 REASONS: Final = (
     "queue full",
@@ -22,6 +23,7 @@ REASONS: Final = (
     "session ended",
     "retained full",
     "rate exceeded",
+    "budget exceeded",
 )
 
 BURST_PAUSE_S: Final = 10.0

@@ -94,6 +94,12 @@ class Limits:
         """Longest topic remembered there, so that the cache stays below 32 MiB of topics."""
         self.route_cache_entries = 4_000_000
         """Subscribers of all topics there: a thousand of `#` on every topic would take a gigabyte."""
+        self.metered_clients = 20_000
+        """Clients that the meter has accounts for, of two kilobytes each; more share one until the month ends."""
+        self.metered_branches = 1_000
+        """The same for branches of the topics: what begins with the same levels …"""
+        self.metered_levels = 2
+        """… of which these are counted: `plant/line1` of `plant/line1/motor/speed`."""
 
         # How work is shared out.
         self.early_flush_bytes = 256 * 1024

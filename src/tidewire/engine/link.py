@@ -10,9 +10,10 @@ from collections import deque
 from typing import Final
 
 from tidewire.engine.message import Message, encode_publish
+from tidewire.engine.meter import Traffic
 from tidewire.engine.ports import Events, Transport
 from tidewire.engine.statistics import Statistics
-from tidewire.engine.timers import Timed
+from tidewire.wire.codes import V5
 
 HELD_BYTES: Final = 4 * 1024 * 1024
 """What may wait on one link for the store; past it the link counts as blocked, as if its peer did not read."""
@@ -66,7 +67,7 @@ class Outgoing:
             dirty = self.dirty
 
 
-class Link(Timed):
+class Link(Traffic):
     """The sending half of a connection."""
 
     def __init__(self, transport: Transport, outgoing: Outgoing) -> None:
@@ -77,10 +78,11 @@ class Link(Timed):
         self.passthrough = 0
         """The format whose bytes this peer takes as they are (4 before 5.0, 5), 0 when each packet needs a look."""
         self.outbox: list[bytes] = []
-        self.outbox_bytes = 0
         self.dirty = False
         self.blocked = False
         """The transport has enough: pieces wait on the outbox."""
+        self.barred = False
+        """A budget is used up: messages to this peer wait, and those of QoS 0 are dropped."""
         self.held = 0
         """The ticket of the store's commit that the outbox waits for, 0 for none."""
         self.held_back = False
@@ -115,7 +117,7 @@ class Link(Timed):
 
     def refresh_passthrough(self) -> None:
         """Decide anew whether shared bytes can go out as they are."""
-        if self.blocked or self.closed or self.peer_maximum_packet_size or self.peer_topic_aliases:
+        if self.blocked or self.closed or self.barred or self.peer_maximum_packet_size or self.peer_topic_aliases:
             self.passthrough = 0
         else:
             self.passthrough = 5 if self.version == 5 else 4
@@ -130,6 +132,8 @@ class Link(Timed):
             return
         self.outbox = []
         self.outgoing.statistics.bytes_sent += self.outbox_bytes
+        self.bytes_sent += self.outbox_bytes
+        self.writes += 1
         self.outbox_bytes = 0
         self.transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
@@ -152,9 +156,16 @@ class Link(Timed):
             self._flush_released()
             if self.held:
                 self.held = 0
+                for segment in self._segments or ():
+                    self.count_abandoned(b"".join(segment.pieces), self.version == V5)
                 self._segments = None
-                self.outbox = []
-                self.outbox_bytes = 0
+                self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of what nobody will take."""
+        self.count_abandoned(b"".join(self.outbox), self.version == V5)
+        self.outbox = []
+        self.outbox_bytes = 0
 
     def _flush_released(self) -> None:
         """Hand on what the store has by now."""
@@ -174,6 +185,8 @@ class Link(Timed):
         if pieces:
             data = b"".join(pieces)
             self.outgoing.statistics.bytes_sent += len(data)
+            self.bytes_sent += len(data)
+            self.writes += 1
             self.outbox_bytes -= len(data)
             self.transport.write(data)
         if self.outbox_bytes > HELD_BYTES:

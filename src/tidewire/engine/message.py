@@ -8,6 +8,7 @@ from tidewire.wire.codes import V5
 from tidewire.wire.fields import encode_four_byte_integer, encode_two_byte_integer, encode_variable_byte_integer
 
 if TYPE_CHECKING:
+    from tidewire.engine.meter import Branch
     from tidewire.engine.publishing import Publishing
 
 IDENTIFIERS: Final[list[bytes]] = [encode_two_byte_integer(number) for number in range(65_536)]
@@ -57,13 +58,15 @@ class Message:
         """The number of its row in the store, 0 while there is none."""
         self.awaited_by: Publishing | None = None
         """Whose acknowledgement waits until it is safe, or no session needs it any more."""
+        self.branch: Branch | None = None
+        """Where the meter counts its deliveries."""
         self._head_v3 = b""
         self._head_v5 = b""
         self._tail_v5 = b""
 
     def variant(self, qos: int, retain: bool, identifiers: bytes) -> Message:
         """The same message for a subscriber with other options."""
-        return Message(
+        message = Message(
             self.topic,
             self.payload,
             qos,
@@ -74,6 +77,8 @@ class Message:
             identifiers,
             self if self.origin is None else self.origin,
         )
+        message.branch = self.branch
+        return message
 
     def adopt(self, head: bytes, tail_v5: bytes) -> None:
         """Take over what its publisher sent before and (in 5.0) after the packet identifier, encoded already."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
-from tidewire.engine.ledger import RATE_EXCEEDED
+from tidewire.engine.ledger import BUDGET_EXCEEDED, RATE_EXCEEDED
 from tidewire.engine.message import Message
 from tidewire.engine.ports import Store, Transport
 from tidewire.engine.reading import PUBACK_HEAD, PUBREC_HEAD, Reading, packet_identifier
@@ -73,8 +73,17 @@ class Publishing(Reading):
             count += 1
             position += length
         statistics = broker.statistics
+        payload = count * (end - head_end)
         statistics.publish_received += count
-        statistics.publish_bytes_received += count * (end - head_end)
+        statistics.publish_bytes_received += payload
+        self.publish_received += count
+        self.publish_bytes_received += position - start
+        self.payload_received += payload
+        if route is not None:
+            branch = route.branch
+            branch.publish_received += count
+            branch.bytes_received += position - start
+            branch.payload_received += payload
         if self.refusing:
             self._refuse(count, now)
         elif route is not None:
@@ -124,8 +133,17 @@ class Publishing(Reading):
         broker = self.broker
         route = self._route_of(topic, now)
         statistics = broker.statistics
+        payload = end - position
         statistics.publish_received += 1
-        statistics.publish_bytes_received += end - position
+        statistics.publish_bytes_received += payload
+        self.publish_received += 1
+        self.publish_bytes_received += end - start
+        self.payload_received += payload
+        if route is not None:
+            branch = route.branch
+            branch.publish_received += 1
+            branch.bytes_received += end - start
+            branch.payload_received += payload
         if qos == 2:
             received = session.received
             if (
@@ -275,7 +293,7 @@ class Publishing(Reading):
     def _refuse(self, messages: i64, now: float) -> None:
         session = self.session
         assert session is not None
-        session.drop(RATE_EXCEEDED, int(messages), now)
+        session.drop(BUDGET_EXCEEDED if self.barred else RATE_EXCEEDED, int(messages), now)
 
     def _deny(self, topic: bytes, messages: i64, now: float) -> None:
         session = self.session

@@ -11,6 +11,7 @@ from mypy_extensions import i64
 
 from tidewire.engine.link import Link, Outgoing
 from tidewire.engine.message import IDENTIFIERS
+from tidewire.engine.meter import SENT
 from tidewire.engine.ports import Transport
 from tidewire.wire.codes import V5, ReasonCode
 from tidewire.wire.errors import MalformedPacket, ProtocolError, ProtocolViolation
@@ -86,7 +87,15 @@ class Reading(Link):
         """PUBACK, PUBREC or PUBCOMP; before 5.0 there is only the positive one [MQTT-3.3.5-2]."""
         if reason_code and self.version == V5:
             self.put(head[:1] + b"\x03" + identifier + bytes([reason_code]))
+            self.count(SENT, head[0] >> 4, 1, 5)
         else:
+            first: i64 = head[0]
+            if first == 0x40:
+                self.pubacks_sent += 1
+            elif first == 0x50:
+                self.pubrecs_sent += 1
+            else:
+                self.pubcomps_sent += 1
             outbox = self.outbox
             outbox.append(head)
             outbox.append(identifier)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
+from tidewire.engine.delivery import count_in_branch
 from tidewire.engine.ledger import NO_PERMISSION, RETAINED_FULL, Ledger
 from tidewire.engine.limits import REFUSE, Limits
 from tidewire.engine.link import Outgoing
 from tidewire.engine.message import Message
+from tidewire.engine.meter import Meter
 from tidewire.engine.ports import Access, Events, Hooks, Principal, Provenance, Store
 from tidewire.engine.retained import RetainedDelivery, RetainedMessages
 from tidewire.engine.routing import Route, RouteCache, SharedTargets, Subscription, TopicTree
@@ -50,6 +52,7 @@ class Router(Timed):
         self.statistics = Statistics(now)
         self.ledger = Ledger()
         """Every drop of every session."""
+        self.meter = Meter(limits.metered_clients, limits.metered_branches, limits.metered_levels)
         self.outgoing = Outgoing(self.statistics, events)
         self.sessions: dict[str, Session] = {}
         self.tree = TopicTree()
@@ -184,6 +187,9 @@ class Router(Timed):
 
         Returns the reason code for its publisher: 0x10 where nobody subscribes, 0x97 where nothing of it could be kept.
         """
+        message.branch = route.branch
+        statistics = self.statistics
+        packets, size = statistics.publish_sent, statistics.publish_packet_bytes_sent
         kept = False
         refused = False
         retain = message.retain
@@ -227,6 +233,7 @@ class Router(Timed):
             outcome = self._publish_special(message, route, now)
             kept = kept or outcome & _TAKEN != 0
             refused = refused or outcome & _REFUSED != 0
+        count_in_branch(message, statistics, packets, size)
         if refused and (not kept or self.limits.queue_policy == REFUSE):
             return ReasonCode.QUOTA_EXCEEDED
         return ReasonCode.SUCCESS
@@ -261,12 +268,17 @@ class Router(Timed):
             for message in _messages_of(run, topic, length, head_length, connection):
                 self.publish_hooked(publisher, message, route, False, now)
             return
+        statistics = self.statistics
+        packets_before, bytes_before = statistics.publish_sent, statistics.publish_packet_bytes_sent
         sessions = route.plain
         run_format = 5 if connection.version == 5 else 4
         run_length = count * length
         enough = self.limits.early_flush_bytes
         outgoing = self.outgoing
         sent: i64 = 0
+        sent_bytes: i64 = 0
+        payload = count * (length - head_length)
+        size: i64
         converted = b""
         messages: list[Message] | None = None
         for session in sessions:
@@ -276,33 +288,42 @@ class Router(Timed):
             passthrough = link.passthrough
             if passthrough == run_format:
                 link.outbox.append(run)
-                link.outbox_bytes += run_length
+                size = run_length
             elif passthrough:
                 if not converted:
                     messages = _messages_of(run, topic, length, head_length, connection)
                     converted = _encode_all(messages, passthrough)
                 link.outbox.append(converted)
-                link.outbox_bytes += len(converted)
+                size = len(converted)
             else:
                 if messages is None:
                     messages = _messages_of(run, topic, length, head_length, connection)
                 for message in messages:
                     session.send(message, now)
                 continue
+            link.outbox_bytes += size
+            link.publish_sent += count
+            link.payload_sent += payload
             sent += count
+            sent_bytes += size
             if not link.dirty:
                 link.dirty = True
                 outgoing.dirty.append(link)
             if link.outbox_bytes > enough:
                 link.flush()
-        statistics = self.statistics
         statistics.publish_sent += sent
         statistics.publish_bytes_sent += sent * (length - head_length)
+        statistics.publish_packet_bytes_sent += sent_bytes
         if route.special or route.shared:
             if messages is None:
                 messages = _messages_of(run, topic, length, head_length, connection)
             for message in messages:
                 self._publish_special(message, route, now)
+        branch = route.branch
+        sent = statistics.publish_sent - packets_before
+        branch.publish_sent += sent
+        branch.payload_sent += sent * (length - head_length)
+        branch.bytes_sent += statistics.publish_packet_bytes_sent - bytes_before
 
     def publish_permissions_changed(self) -> None:
         """Only whether clients may publish is asked for anew: who gets what stays as it is."""
@@ -347,7 +368,7 @@ class Router(Timed):
         return _REFUSED if qos else _TAKEN if session.link is None else 0
 
     def _find_route(self, topic: bytes) -> Route:
-        route = Route()
+        route = Route(self.meter.branch(topic))
         matches = self.tree.match(topic)
         access = self.access
         by_session: dict[Session, list[Subscription]] = {}

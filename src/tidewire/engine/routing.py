@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tidewire.engine.meter import Branch
 from tidewire.wire.fields import encode_variable_byte_integer
 from tidewire.wire.topics import has_wildcard, split_share
 
@@ -87,7 +88,9 @@ class SharedTargets:
 class Route:
     """Everybody who gets the messages of one topic."""
 
-    def __init__(self) -> None:
+    def __init__(self, branch: Branch | None = None) -> None:
+        self.branch = branch if branch is not None else Branch()
+        """Where the meter counts the topic."""
         self.plain: list[Session] = []
         """Sessions whose messages need no change but perhaps a lower QoS …"""
         self.plain_qos: list[int] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
-from tidewire.engine.delivery import RELEASED, Delivery
+from tidewire.engine.delivery import RELEASED, Delivery, count_in_branch
 from tidewire.engine.ledger import BURST_PAUSE_S, REASONS, Ledger
 from tidewire.engine.message import Message
 from tidewire.engine.ports import Principal, StoredSession
@@ -146,7 +146,10 @@ class Session(Delivery):
                 continue  # [MQTT-3.8.3-3]
             if not access.unrestricted and not access.may_read(self.principal, message.topic):
                 continue
+            statistics = broker.statistics
+            packets, size = statistics.publish_sent, statistics.publish_packet_bytes_sent
             self.send(message.variant(qos, True, delivery.identifier), now)
+            count_in_branch(message, statistics, packets, size)
         if not waiting:
             self._retained = None
             self.holds_more = False

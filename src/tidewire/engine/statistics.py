@@ -19,6 +19,8 @@ class Statistics:
         self.publish_sent: i64 = 0
         self.publish_bytes_received: i64 = 0
         self.publish_bytes_sent: i64 = 0
+        self.publish_packet_bytes_sent: i64 = 0
+        """Of whole PUBLISH packets; `publish_bytes_` are payloads."""
         self.publish_dropped: i64 = 0
         self.connections_total: i64 = 0
         self.connections: i64 = 0

@@ -203,7 +203,9 @@ class _LocalProtocol(ClientProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = cast(asyncio.Transport, transport)
         stream.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
-        self.connection = self.server.broker.accept(stream, f"bridge:{self._bridge}", self.server.clock())
+        self.connection = self.receiver = self.server.broker.accept(
+            stream, f"bridge:{self._bridge}", self.server.clock()
+        )
         self._access.expect(self.connection)
 
     def data_received(self, data: bytes) -> None:

@@ -15,10 +15,12 @@ from tidewire.access.control import Policy
 from tidewire.access.web import is_loopback
 from tidewire.engine.limits import Limits
 from tidewire.server.access_config import AccessConfig, AccessFault, make_policy
+from tidewire.server.admin_config import AdminConfig, admin_faults
 from tidewire.server.bridge_config import BridgeConfig, bridge_faults
 from tidewire.server.config_document import Document, faults, suggestion, written
 from tidewire.server.environment import apply
 from tidewire.server.listener_config import ListenerConfig
+from tidewire.server.meter_config import MeterConfig, meter_faults
 from tidewire.server.toml_lines import Place, lines_of
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -94,7 +96,10 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
     """Listeners beside the one of `bind` and `port`, each with what it asks for; `bind = []` leaves that one out."""
     bridges: list[BridgeConfig] = msgspec.field(default_factory=list, name="bridge")
     """Other brokers that messages are exchanged with."""
+    admin: AdminConfig | None = None
+    """The broker's administration over HTTP; there is none where this is not said."""
     access: AccessConfig = msgspec.field(default_factory=AccessConfig)
+    meter: MeterConfig = msgspec.field(default_factory=MeterConfig)
     limits: dict[str, int | float] = {}
     """Bounds of `tidewire.engine.limits`, by their names there."""
 
@@ -131,7 +136,10 @@ def convert(document: Document) -> Config:
             errors.append(document.fault(("limits", name), message))
     if errors:
         raise ConfigError(*errors)
-    return msgspec.convert(document.values, Config)
+    config = msgspec.convert(document.values, Config)
+    if errors := [document.fault(place, message) for place, message in meter_faults(config.meter)]:
+        raise ConfigError(*errors)
+    return config
 
 
 def check_config(document: Document) -> list[str]:
@@ -151,6 +159,7 @@ def check_config(document: Document) -> list[str]:
             document.fault(place, message) for place, message in _listener_faults(("listener", number), listener)
         ]
     errors += [document.fault(place, message) for place, message in bridge_faults(config.bridges)]
+    errors += [document.fault(place, message) for place, message in admin_faults(config.admin)]
     if not config.listeners and not config.bind and config.unix_socket is None:
         errors.append(document.fault(("bind",), "there is no address to listen on; name one"))
     return errors

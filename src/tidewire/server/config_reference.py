@@ -19,6 +19,8 @@ _SOURCES: Final = (
     ("server", "access_config.py"),
     ("server", "listener_config.py"),
     ("server", "bridge_config.py"),
+    ("server", "meter_config.py"),
+    ("server", "admin_config.py"),
     ("engine", "limits.py"),
 )
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
+from tidewire.server.below_mqtt import BelowMqtt
 from tidewire.wire.codes import ReasonCode
 
 if TYPE_CHECKING:
@@ -26,9 +28,11 @@ SMALL_READ_BYTES: Final = 4096
 class ClientProtocol(asyncio.Protocol):
     """One connection: asyncio's calls become the engine's."""
 
-    __slots__ = ("connection", "endpoint", "entered", "name", "server")
+    __slots__ = ("below", "connection", "endpoint", "entered", "name", "receiver", "server", "since")
 
     connection: Connection
+    receiver: Connection
+    """Who is told of what comes: the connection, or who looks at it on the way."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -38,6 +42,10 @@ class ClientProtocol(asyncio.Protocol):
         """It has its place there."""
         self.name: object = None
         """The socket's name of its other end, where it is not asked: a proxy's would be the proxy's."""
+        self.below: BelowMqtt | None = None
+        """What the layers below MQTT cost."""
+        self.since = server.clock()
+        """When it came."""
 
     @property
     def connected(self) -> bool:
@@ -49,18 +57,25 @@ class ClientProtocol(asyncio.Protocol):
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
         if self.name is None:
             self.name = transport.get_extra_info("peername")
-        self.connection = self.server.broker.accept(transport, written(self.name), self.server.clock())
+        self.connection = self.receiver = self.server.broker.accept(transport, written(self.name), self.server.clock())
         if self.endpoint is not None and self.endpoint.tls is not None:
             self.connection.certificate = self.endpoint.tls.certificate(transport.get_extra_info("ssl_object"))
+        self.below = self.connection.below = BelowMqtt(transport)
         self.server.gate.admit(self, transport)
 
     def data_received(self, data: bytes) -> None:
         server = self.server
-        only_messages = self.connection.receive(data, server.clock())
+        only_messages = self.receiver.receive(data, server.clock())
         if only_messages and len(data) <= SMALL_READ_BYTES:
             server.broker.outgoing.flush()
         if not server.flush_planned:
             server.plan_flush(only_messages)
+
+    def eof_received(self) -> bool:
+        """False: our side closes as well."""
+        if self.below is not None:
+            self.below.peer_ended()
+        return False
 
     def pause_writing(self) -> None:
         self.connection.block()
@@ -71,8 +86,9 @@ class ClientProtocol(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.server.gate.leave(self)
+        self.server.metering.collect(self, ended=True)
         detail = "connection closed by the client" if error is None else str(error) or type(error).__name__
-        self.connection.lost(detail, self.server.clock())
+        self.receiver.lost(detail, self.server.clock())
         self.server.plan_flush()
 
 
@@ -113,6 +129,8 @@ class Gate:
 
     def __init__(self, accept_rate: int, connections: int) -> None:
         self.connections: set[ClientProtocol] = set()
+        self.admitted: Callable[[ClientProtocol], None] | None = None
+        """Told of everybody who is let in, before the first byte is read; None: nobody wants to know."""
         self._rate = accept_rate
         self._limit = connections
         self._room = float(accept_rate)
@@ -131,6 +149,8 @@ class Gate:
             transport.abort()
             return
         self.connections.add(protocol)
+        if self.admitted is not None:
+            self.admitted(protocol)
         self._fill()
         if self._room >= 1.0 and not self._waiting:
             self._room -= 1.0

@@ -24,6 +24,9 @@ TAKEN_AT_START: Final = frozenset(
     (
         "retained_bytes",
         "retained_levels",
+        "metered_branches",
+        "metered_clients",
+        "metered_levels",
         "retained_messages",
         "route_cache_entries",
         "route_cache_topic_bytes",
@@ -90,8 +93,13 @@ async def apply(server: Server, config: Config) -> list[str]:
     for name in ("data", "durability"):
         if getattr(config, name) != getattr(server.config, name):
             waiting.append(f"{name} = {getattr(config, name)!r}: it stays {getattr(server.config, name)!r}")
-    if config.bridges != server.config.bridges:
-        waiting.append("bridge: they stay as they are")
+    for name, current, new in (
+        ("bridge", server.config.bridges, config.bridges),
+        ("admin", server.config.admin, config.admin),
+        ("meter", server.config.meter, config.meter),
+    ):
+        if current != new:
+            waiting.append(f"{name}: it stays as it is")
     server.gate.change(config.accept_rate, server.most_connections(config))
     server.access.adopt(policy)
     server.broker.access_changed()

@@ -23,10 +23,13 @@ from tidewire.server.endpoint import Endpoint
 from tidewire.server.listener import ClientProtocol, Gate
 from tidewire.server.listener_config import ListenerConfig
 from tidewire.server.log import LogEvents, logger
+from tidewire.server.metering import Metering
 from tidewire.server.verification import Verification
 from tidewire.wire.codes import ReasonCode
 
 if TYPE_CHECKING:
+    from tidewire.server.admin_packets import Watch
+    from tidewire.server.admin_server import AdminServer
     from tidewire.server.bridge import Bridges
     from tidewire.server.durability import DurableStore
 
@@ -72,6 +75,7 @@ class Server:
             self.store,
             hooks,
         )
+        self.metering = Metering(self, config.meter)
         self.gate = Gate(config.accept_rate, self.most_connections(config))
         self.flush_planned = False
         self.urls: list[str] = []
@@ -88,6 +92,14 @@ class Server:
         self._make_protocol = protocol
         self._next_tick: asyncio.TimerHandle | None = None
         self._asked_to_stop = asyncio.Event()
+        self.at_tick: list[Callable[[float], bool]] = []
+        """Called four times a second with the time, for as long as they answer True."""
+        self.admin_server: AdminServer | None = None
+        """The administration over HTTP, where it is configured and open."""
+        self.watch: Watch | None = None
+        """Who looks at clients' packets, once somebody has."""
+        self.read_again: Callable[[], Config] | None = None
+        """Reads the configuration anew, where it came from a file."""
 
     async def start(self) -> None:
         """Open the listeners. Raises ConfigError for an address that cannot be had."""
@@ -107,6 +119,14 @@ class Server:
         self._keep_ticking()
         if self.bridges is not None:
             await self.bridges.open()
+        if self.config.admin is not None:
+            try:
+                from tidewire.server.admin_server import AdminServer  # noqa: PLC0415 (an extra)
+
+                self.admin_server = await AdminServer.open(self, self.config.admin)
+            except ConfigError:
+                await self.stop()
+                raise
 
     def note_addresses(self) -> None:
         """Where it listens: of all listeners that are open."""
@@ -123,6 +143,8 @@ class Server:
         """Close the doors, say good-bye, let the last bytes go out; then cut who has not read them."""
         for endpoint in self.endpoints:
             endpoint.close()
+        if self.admin_server is not None:
+            await self.admin_server.close()
         if self.bridges is not None:
             await self.bridges.close()
         self.broker.shut_down(self.clock())
@@ -138,6 +160,7 @@ class Server:
             await self.gate.empty(ABORT_GRACE_S)
         if self._next_tick is not None:
             self._next_tick.cancel()
+        self.metering.save()
         if self.store is not None:
             self.kept_all = await self.store.stop()
 
@@ -195,8 +218,11 @@ class Server:
     def tick(self, now: float) -> None:
         """Let everything happen that is due."""
         self.broker.tick(now)
+        self.metering.tick(now)
         for endpoint in self.endpoints:
             endpoint.watch(now)
+        if self.at_tick:
+            self.at_tick = [each for each in self.at_tick if each(now)]
 
     def make_protocol(self, endpoint: Endpoint) -> ClientProtocol:
         """For a new connection."""

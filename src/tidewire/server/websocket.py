@@ -70,7 +70,9 @@ class WebSocketProtocol(asyncio.Protocol):
         "_maximum_frame_bytes",
         "_over",
         "_socket",
+        "_wire",
         "inner",
+        "received_bytes",
     )
 
     def __init__(self, client: ClientProtocol, listener: ListenerConfig, maximum_frame_bytes: int) -> None:
@@ -79,6 +81,8 @@ class WebSocketProtocol(asyncio.Protocol):
         """Who gets what comes: the client's protocol, or who stands in for it at the gate."""
         self._listener = listener
         self._inside = _Inside()
+        self.received_bytes = 0
+        """All, upgrade and framing included."""
         self._counted = 0
         """Bytes that came while they are counted, towards STRANGER_BYTES."""
         self._close_sent = False
@@ -91,10 +95,12 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._socket = cast(asyncio.Transport, transport)
-        self._frames.connection_made(_Wire(self._socket, self._inside))
+        self._wire = _Wire(self._socket, self._inside)
+        self._frames.connection_made(self._wire)
         self.inner.connection_made(cast(asyncio.Transport, _Tunnel(self, self._socket)))
 
     def data_received(self, data: bytes) -> None:
+        self.received_bytes += len(data)
         if self._over or (self._counted >= 0 and not self._has_room_for(len(data))):
             return
         frames, inside = self._frames, self._inside
@@ -119,6 +125,9 @@ class WebSocketProtocol(asyncio.Protocol):
         if inside.ended:
             self._end()
 
+    def eof_received(self) -> None:
+        self._client.eof_received()
+
     def pause_writing(self) -> None:
         self.inner.pause_writing()
 
@@ -133,7 +142,13 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         if not self._frames.transport.is_close_frame_sent:
-            self._socket.write(in_frames(data))
+            frames = in_frames(data)
+            self._wire.sent_bytes += len(frames)
+            self._socket.write(frames)
+
+    def websocket_bytes(self) -> tuple[int, int]:
+        """Received and sent so far, framing and upgrade included."""
+        return self.received_bytes, self._wire.sent_bytes
 
     def begin_closing(self, in_order: bool) -> None:
         """Say good-bye; the engine cuts a peer that does not answer."""
@@ -295,6 +310,7 @@ class _Tunnel:
         self._outer = outer
         self._socket = transport
         self.write = outer.send
+        self.websocket_bytes = outer.websocket_bytes
 
     def close(self) -> None:
         self._outer.begin_closing(True)
@@ -377,13 +393,15 @@ class _Wire:
         self._inside = inside
         self.muted = False
         """What is written was said before."""
+        self.sent_bytes = 0
 
     def write(self, data: bytes) -> None:
         if not self.muted:
+            self.sent_bytes += len(data)
             self._transport.write(data)
 
     def writelines(self, pieces: Iterable[bytes | memoryview]) -> None:
-        self._transport.write(b"".join(pieces))
+        self.write(b"".join(pieces))
 
     def close(self) -> None:
         """The upgrade was refused, or a violation was told."""

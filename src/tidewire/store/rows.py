@@ -17,6 +17,7 @@ import msgspec
 
 from tidewire.engine.changes import Batch, Contents, MessageRow, RetainedRow, SessionRow
 from tidewire.engine.message import Message
+from tidewire.engine.meter import KINDS
 from tidewire.engine.ports import Provenance
 
 _MOST_ROWS: Final = 1024
@@ -68,6 +69,7 @@ _MESSAGE: Final = _Table("message", 7)
 _DELIVERY: Final = _Table("delivery", 7)
 _RECEIVED: Final = _Table("received", 2)
 _RETAINED: Final = _Table("retained", 10)
+_METER: Final = _Table("meter", 5)
 
 # These search by the primary key; with VALUES in the place of json_each, SQLite would read the whole table.
 _DELETE_SESSION: Final = [
@@ -90,7 +92,16 @@ _DELETE_MESSAGE: Final = "DELETE FROM message WHERE number IN (SELECT value FROM
 _DELETE_RECEIVED: Final = (
     "DELETE FROM received WHERE (session, packet_identifier) IN (SELECT value->>0, value->>1 FROM json_each(?))"
 )
+_METERED_KINDS: Final = f"kind IN ({', '.join(map(repr, KINDS))})"  # so that the primary key is searched
+_DELETE_METER: Final = f"DELETE FROM meter WHERE {_METERED_KINDS} AND period < ?1 AND length(period) = length(?1)"
 _DELETE_RETAINED: Final = "DELETE FROM retained WHERE topic IN (SELECT CAST(value AS BLOB) FROM json_each(?))"
+
+
+_RUNNING_METER: Final = (
+    f"SELECT * FROM meter WHERE {_METERED_KINDS} AND period IN"
+    " (SELECT max(period) FROM meter WHERE kind = 'total' GROUP BY length(period)) ORDER BY kind, period, name"
+)
+"""The last day and the last month that there are: the others are read by who asks for them."""
 
 
 def write(database: sqlite3.Connection, batch: Batch) -> None:
@@ -139,6 +150,9 @@ def write(database: sqlite3.Connection, batch: Batch) -> None:
     )
     _RECEIVED.put(database, batch.received)
     _RETAINED.put(database, [_retained_columns(row) for row in batch.retained])
+    for first_kept in batch.meter_ends:
+        database.execute(_DELETE_METER, (first_kept,))
+    _METER.put(database, batch.metered)
 
 
 def read(database: sqlite3.Connection) -> Contents:
@@ -160,6 +174,7 @@ def read(database: sqlite3.Connection) -> Contents:
     ]
     contents.received = database.execute("SELECT * FROM received ORDER BY session, packet_identifier").fetchall()
     contents.retained = list(_retained_rows(database.execute("SELECT * FROM retained ORDER BY topic")))
+    contents.metered = database.execute(_RUNNING_METER).fetchall()
     return contents
 
 

@@ -79,6 +79,16 @@ MIGRATIONS: Final = [
         checksum INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE meter (
+        kind TEXT NOT NULL,                -- total, client, branch, nobody, other clients, other branches
+        period TEXT NOT NULL,              -- 2026-11-21 or 2026-11, UTC
+        name TEXT NOT NULL,                -- client identifier, or the beginning of topics
+        user_name TEXT,
+        figures TEXT NOT NULL,             -- JSON, as store/meter_rows.py has it
+        PRIMARY KEY (kind, period, name)
+    ) WITHOUT ROWID;
+    """,
 ]
 """How version 0, which is an empty file, becomes version 1, that one version 2, and so on."""
 

@@ -1,0 +1,376 @@
+"""What does the traffic of each client cost, and that of each branch of the topics? Bytes and packets, layer by layer.
+
+Links and branches count as they go, with one addition each at a read, a write, a run or a packet. From time to time,
+and when a connection ends, `Meter.collect` moves that into the accounts of the day and the month that are running.
+What lies below MQTT is added by the server, which knows the sockets. `turn` begins the next day.
+
+An account's figures are one list: what was received, then what was sent, each `SPAN` long and in the order of the names
+below. Layers are what each adds, so that they add up: PAYLOAD is part of MQTT, and the total is
+MQTT + WEBSOCKET + TLS + TCP_IP.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64, mypyc_attr
+
+from tidewire.engine.timers import Timed
+from tidewire.wire.codes import PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
+from tidewire.wire.fields import MAXIMUM_VARIABLE_BYTE_INTEGER, Reader
+from tidewire.wire.framing import find_packet
+
+PAYLOAD: Final = 0
+"""Bytes of the payloads of PUBLISH …"""
+MQTT: Final = 1
+"""… and of all packets, payloads included."""
+WEBSOCKET: Final = 2
+"""What frames and the upgrade add to that."""
+TLS: Final = 3
+"""What records and handshakes add."""
+TCP_IP: Final = 4
+"""What headers, and what was sent again, add."""
+ESTIMATED: Final = 5
+"""How much of WEBSOCKET, TLS and TCP_IP was not counted, but worked out."""
+SEGMENTS: Final = 6
+"""Of TCP, those without data included."""
+TRANSFERS: Final = 7
+"""Reads, or writes: how often there was something."""
+PACKETS: Final = 8
+"""Packets of MQTT by type: type 0 stands at this place, type 15 at the last before …"""
+PACKET_BYTES: Final = PACKETS + 16
+"""… their bytes, likewise."""
+SPAN: Final = PACKET_BYTES + 16
+
+RECEIVED: Final = 0
+SENT: Final = SPAN
+
+LAYERS: Final = (("payload", PAYLOAD), ("mqtt", MQTT), ("websocket", WEBSOCKET), ("tls", TLS), ("tcp_ip", TCP_IP))
+
+TOTAL_KIND: Final = "total"
+CLIENT_KIND: Final = "client"
+BRANCH_KIND: Final = "branch"
+NOBODY_KIND: Final = "nobody"
+"""Connections that never became a client's."""
+OTHER_CLIENTS_KIND: Final = "other clients"
+"""Those that came when there were as many accounts as there may be."""
+OTHER_BRANCHES_KIND: Final = "other branches"
+KINDS: Final = (TOTAL_KIND, CLIENT_KIND, BRANCH_KIND, NOBODY_KIND, OTHER_CLIENTS_KIND, OTHER_BRANCHES_KIND)
+
+UNRESTRAINED: Final = 0
+THROTTLED: Final = 1
+REFUSED: Final = 2
+
+_ACKNOWLEDGEMENT_BYTES: Final = 4
+
+
+class Traffic(Timed):
+    """What one connection has moved since it was collected. PUBLISH and its acknowledgements have counters of their
+    own; all that is rare shares a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rare: dict[int, int] | None = None
+        """Place in the figures → amount."""
+        self.below: Below | None = None
+        """What the server knows of the layers below, where there are any."""
+        self.collected_received: i64 = 0
+        self.collected_sent: i64 = 0
+        self.collected_reads: i64 = 0
+        self.collected_writes: i64 = 0
+        """How much of bytes, reads and writes was collected before: they alone are counted from the beginning."""
+        self.collected_put: i64 = 0
+        """The same of what was put on the outbox, handed to the transport by now or not."""
+        self.pubrels_sent: i64 = 0
+        self.pubcomps_sent: i64 = 0
+        self.pubrecs_sent: i64 = 0
+        self.pubrecs_received: i64 = 0
+        self.pubrels_received: i64 = 0
+        self.pubcomps_received: i64 = 0
+        self.pings: i64 = 0
+        """PINGREQ that were answered."""
+        # What a publisher's messages touch lies together in memory, …
+        self.publish_received: i64 = 0
+        self.publish_bytes_received: i64 = 0
+        """Of whole packets."""
+        self.payload_received: i64 = 0
+        self.pubacks_sent: i64 = 0
+        # … and so does what a subscriber's do, beside the link's outbox.
+        self.pubacks_received: i64 = 0
+        self.reads: i64 = 0
+        self.bytes_received: i64 = 0
+        self.writes: i64 = 0
+        self.bytes_sent: i64 = 0
+        self.publish_sent: i64 = 0
+        self.payload_sent: i64 = 0
+        self.outbox_bytes = 0
+        """That wait on the outbox."""
+
+    def count(self, direction: int, packet_type: int, packets: int, size: int) -> None:
+        """Packets of a rare type, so many bytes together."""
+        self.count_rarely(direction + PACKETS + packet_type, packets)
+        self.count_rarely(direction + PACKET_BYTES + packet_type, size)
+
+    def count_rarely(self, place: int, amount: int) -> None:
+        rare = self.rare
+        if rare is None:
+            rare = self.rare = {}
+        rare[place] = rare.get(place, 0) + amount
+
+    def count_abandoned(self, packets: bytes, is_version_5: bool) -> None:
+        """Whole packets that were counted, and were never handed to the transport."""
+        position = 0
+        while position < len(packets):
+            packet_type = packets[position] >> 4
+            body, end = find_packet(packets, position, MAXIMUM_VARIABLE_BYTE_INTEGER + 5)
+            if packet_type == PUBLISH:
+                reader = Reader(packets, body, end, True)
+                body += 2 + reader.two_byte_integer() + (2 if packets[position] & 6 else 0)
+                if is_version_5:
+                    reader.position = body
+                    properties = reader.variable_byte_integer()
+                    body = reader.position + properties
+                self.publish_sent -= 1
+                self.payload_sent -= end - body
+            else:
+                self.count(SENT, packet_type, -1, position - end)
+            position = end
+
+
+class Account:
+    """The figures of one client, of one branch of the topics, or of all together."""
+
+    def __init__(self, kind: str, name: str, user_name: str | None = None) -> None:
+        self.kind = kind
+        self.name = name
+        self.user_name = user_name
+        """Of a client, whose user it was last."""
+        self.day = [0] * (2 * SPAN)
+        self.month = [0] * (2 * SPAN)
+        self.changed = False
+        """Since it was saved."""
+        self.connections = 0
+        """Of a client, that are there: while there is one the account is not let go."""
+
+    def add(self, place: int, amount: int) -> None:
+        """Add to the running day and month."""
+        self.day[place] += amount
+        self.month[place] += amount
+        self.changed = True
+
+    def total(self, place: int) -> int:
+        """Of a layer or counter, both directions of the month together."""
+        return self.month[place] + self.month[SENT + place]
+
+
+class Branch(Account):
+    """A branch of the topics: those that begin with the same levels. Routes and messages hold it, and count there."""
+
+    def __init__(self, kind: str = OTHER_BRANCHES_KIND, name: str = "") -> None:
+        super().__init__(kind, name)
+        self.publish_received: i64 = 0
+        self.payload_received: i64 = 0
+        self.bytes_received: i64 = 0
+        self.publish_sent: i64 = 0
+        self.payload_sent: i64 = 0
+        self.bytes_sent: i64 = 0
+
+    def collect(self) -> None:
+        """Take over what was counted."""
+        if not (self.publish_received or self.publish_sent):
+            return
+        for direction, packets, payload, size in (
+            (RECEIVED, int(self.publish_received), int(self.payload_received), int(self.bytes_received)),
+            (SENT, int(self.publish_sent), int(self.payload_sent), int(self.bytes_sent)),
+        ):
+            self.add(direction + PAYLOAD, payload)
+            self.add(direction + MQTT, size)
+            self.add(direction + PACKETS + PUBLISH, packets)
+            self.add(direction + PACKET_BYTES + PUBLISH, size)
+        self.publish_received = self.payload_received = self.bytes_received = 0
+        self.publish_sent = self.payload_sent = self.bytes_sent = 0
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Below:
+    """The layers below one connection."""
+
+    def look(self) -> None:
+        """We have just closed the connection: this may be the last time that its socket can be asked."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Budgets:
+    """What the outside has to say of accounts that have used up what they may. This base restrains nobody."""
+
+    def restraint(self, account: Account) -> int:
+        """UNRESTRAINED, THROTTLED or REFUSED, for a client that connects."""
+        return UNRESTRAINED
+
+    def allowance(self, account: Account) -> tuple[int, int]:
+        """Messages and bytes a second for one that is throttled; 0: not limited."""
+        return 0, 0
+
+
+class Meter:
+    """All accounts of one broker."""
+
+    def __init__(self, clients: int, branches: int, levels: int) -> None:
+        """At most so many accounts of clients and of branches, a branch being that many levels of a topic."""
+        self.budgets = Budgets()
+        self.clients: dict[str, Account] = {}
+        self.branches: dict[bytes, Branch] = {}
+        self.total = Account(TOTAL_KIND, "")
+        self.nobody = Account(NOBODY_KIND, "")
+        self.other_clients = Account(OTHER_CLIENTS_KIND, "")
+        self.other_branches = Branch()
+        self._most_clients = clients
+        self._most_branches = branches
+        self._levels = levels
+
+    def account(self, client_identifier: str, user_name: str | None) -> Account:
+        """The account of a client."""
+        account = self.clients.get(client_identifier)
+        if account is None:
+            if len(self.clients) >= self._most_clients:
+                return self.other_clients
+            account = self.clients[client_identifier] = Account(CLIENT_KIND, client_identifier)
+        account.user_name = user_name
+        return account
+
+    def branch(self, topic: bytes) -> Branch:
+        """The branch of a topic."""
+        levels = topic.split(b"/", self._levels)
+        return self._branch(b"/".join(levels[: self._levels]))
+
+    def restore(self, kind: str, name: str, user_name: str | None, figures: list[int], is_day: bool) -> None:
+        """Take up what was counted before; for accounts that there is no room for, with the others."""
+        account: Account = self.total
+        if kind == CLIENT_KIND:
+            account = self.account(name, user_name)
+        elif kind == BRANCH_KIND:
+            account = self._branch(name.encode())
+        elif kind != TOTAL_KIND:
+            account = {
+                NOBODY_KIND: self.nobody,
+                OTHER_CLIENTS_KIND: self.other_clients,
+                OTHER_BRANCHES_KIND: self.other_branches,
+            }[kind]
+        into = account.day if is_day else account.month
+        for place, amount in enumerate(figures):
+            into[place] += amount
+
+    def collect(self, traffic: Traffic, account: Account) -> None:
+        """Move what a connection has counted into its client's account."""
+        if traffic.reads == traffic.collected_reads and traffic.writes == traffic.collected_writes:
+            return
+        _add_traffic(account, traffic)
+        _add_traffic(self.total, traffic)
+        traffic.rare = None
+        traffic.collected_received = traffic.bytes_received
+        traffic.collected_sent = traffic.bytes_sent
+        traffic.collected_put = traffic.bytes_sent + traffic.outbox_bytes
+        traffic.collected_reads = traffic.reads
+        traffic.collected_writes = traffic.writes
+        traffic.publish_received = traffic.publish_bytes_received = traffic.payload_received = 0
+        traffic.pubacks_received = traffic.pubrecs_received = traffic.pubrels_received = traffic.pubcomps_received = 0
+        traffic.publish_sent = traffic.payload_sent = 0
+        traffic.pubacks_sent = traffic.pubrecs_sent = traffic.pubrels_sent = traffic.pubcomps_sent = 0
+        traffic.pings = 0
+
+    def add(self, account: Account, place: int, amount: int) -> None:
+        """What the server knows of a layer below MQTT."""
+        if amount:
+            account.add(place, amount)
+            self.total.add(place, amount)
+
+    def collect_branches(self) -> None:
+        self.other_branches.collect()
+        for branch in self.branches.values():
+            branch.collect()
+
+    def accounts(self) -> list[Account]:
+        """All of them, the total first."""
+        found: list[Account] = [self.total, self.nobody, self.other_clients, self.other_branches]
+        found.extend(self.clients.values())
+        found.extend(self.branches.values())
+        return found
+
+    def turn(self, next_month: bool) -> None:
+        """A day has ended, and perhaps the month with it: what was collected by now was theirs.
+
+        With the month, accounts that moved nothing in it make room for others."""
+        if next_month:
+            self.clients = {
+                name: account for name, account in self.clients.items() if account.connections or account.total(MQTT)
+            }
+        for account in self.accounts():
+            account.day = [0] * (2 * SPAN)
+            if next_month:
+                account.month = [0] * (2 * SPAN)
+
+    def _branch(self, name: bytes) -> Branch:
+        branch = self.branches.get(name)
+        if branch is None:
+            if len(self.branches) >= self._most_branches:
+                return self.other_branches
+            branch = self.branches[name] = Branch(BRANCH_KIND, name.decode())
+        return branch
+
+    def topics(self) -> dict[str, str]:
+        """What `$SYS/broker/…` says of all clients together."""
+        values: dict[str, str] = {}
+        for period, figures in (("day", self.total.day), ("month", self.total.month)):
+            for way, direction in (("received", RECEIVED), ("sent", SENT)):
+                for name, place in LAYERS:
+                    values[f"meter/{period}/{way}/{name}"] = str(figures[direction + place])
+                values[f"meter/{period}/{way}/total"] = str(total_bytes(figures, direction))
+        return values
+
+
+def total_bytes(figures: list[int], direction: int) -> int:
+    """All bytes of a direction, down to those of IP."""
+    return sum(figures[direction + MQTT : direction + TCP_IP + 1])
+
+
+def _add_traffic(account: Account, traffic: Traffic) -> None:
+    publish_bytes = int(
+        traffic.bytes_sent + traffic.outbox_bytes - traffic.collected_put
+    )  # less what is something else
+    for place, amount in (
+        (RECEIVED + TRANSFERS, traffic.reads - traffic.collected_reads),
+        (RECEIVED + MQTT, traffic.bytes_received - traffic.collected_received),
+        (RECEIVED + PAYLOAD, traffic.payload_received),
+        (RECEIVED + PACKETS + PUBLISH, traffic.publish_received),
+        (RECEIVED + PACKET_BYTES + PUBLISH, traffic.publish_bytes_received),
+        (SENT + TRANSFERS, traffic.writes - traffic.collected_writes),
+        (SENT + MQTT, traffic.bytes_sent - traffic.collected_sent),
+        (SENT + PAYLOAD, traffic.payload_sent),
+        (SENT + PACKETS + PUBLISH, traffic.publish_sent),
+    ):
+        if amount:
+            account.add(place, int(amount))
+    for direction, packet_type, packets, size in (
+        (RECEIVED, PUBACK, traffic.pubacks_received, _ACKNOWLEDGEMENT_BYTES),
+        (RECEIVED, PUBREC, traffic.pubrecs_received, _ACKNOWLEDGEMENT_BYTES),
+        (RECEIVED, PUBREL, traffic.pubrels_received, _ACKNOWLEDGEMENT_BYTES),
+        (RECEIVED, PUBCOMP, traffic.pubcomps_received, _ACKNOWLEDGEMENT_BYTES),
+        (RECEIVED, PINGREQ, traffic.pings, 2),
+        (SENT, PUBACK, traffic.pubacks_sent, _ACKNOWLEDGEMENT_BYTES),
+        (SENT, PUBREC, traffic.pubrecs_sent, _ACKNOWLEDGEMENT_BYTES),
+        (SENT, PUBREL, traffic.pubrels_sent, _ACKNOWLEDGEMENT_BYTES),
+        (SENT, PUBCOMP, traffic.pubcomps_sent, _ACKNOWLEDGEMENT_BYTES),
+        (SENT, PINGRESP, traffic.pings, 2),
+    ):
+        if packets:
+            account.add(direction + PACKETS + packet_type, int(packets))
+            account.add(direction + PACKET_BYTES + packet_type, int(packets) * size)
+            if direction == SENT:
+                publish_bytes -= int(packets) * size
+    rare = traffic.rare
+    if rare is not None:
+        for place, amount in rare.items():
+            account.add(place, amount)
+            if place >= SENT + PACKET_BYTES:
+                publish_bytes -= amount
+    account.add(SENT + PACKET_BYTES + PUBLISH, publish_bytes)

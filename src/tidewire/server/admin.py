@@ -1,0 +1,411 @@
+"""What is going on in this broker, and what can its operator do about it? One typed surface for all who ask.
+
+The console, the HTTP API and `tidewire top` know the broker by this alone. Call it from the broker's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from tidewire import __version__
+from tidewire._form import form
+from tidewire.engine.ledger import REASONS
+from tidewire.engine.message import Message
+from tidewire.server.admin_access import may_publish, may_subscribe, reader
+from tidewire.server.admin_clients import ORDERS, client_detail, client_info, doors, sorted_clients
+from tidewire.server.admin_messages import PAYLOAD_SHOWN_BYTES, properties_of, shown_properties, time_left
+from tidewire.server.admin_packet_shown import reason_name
+from tidewire.server.admin_packets import KEPT_PACKETS, PacketFeed, Watch
+from tidewire.server.admin_process import cpu_s, resident_bytes
+from tidewire.server.admin_types import (
+    BridgeInfo,
+    ClientDetail,
+    ClientInfo,
+    Deleted,
+    Flow,
+    ListenerInfo,
+    MessageProperties,
+    Overview,
+    Published,
+    RetainedInfo,
+    Viewer,
+)
+from tidewire.server.hooks import make_message
+from tidewire.store.meter_rows import Metered
+from tidewire.wire.codes import ALLOWED_REASON_CODES, DISCONNECT, ReasonCode
+from tidewire.wire.errors import InvalidTopic, ProtocolViolation
+from tidewire.wire.topics import check_topic_filter, split_share
+
+if TYPE_CHECKING:
+    from tidewire.engine.session import Session
+    from tidewire.server.admin_topics import TopicFeed
+    from tidewire.server.server import Server
+
+LISTED: Final = 1_000
+"""The most that one call lists: more would keep the loop from the broker's messages."""
+
+TOPICS_NAMED: Final = 20
+"""Topics that `delete_retained` names."""
+
+RATE_S: Final = 1.0
+"""What a rate is counted over."""
+
+ADMINISTRATIVE_ACTION: Final = ReasonCode.ADMINISTRATIVE_ACTION
+
+_SYS: Final = b"$SYS/"
+
+
+class AdminFault(ValueError):
+    """What was asked for cannot be done as it was asked; the text says why, and how to ask, in one line."""
+
+
+class Admin:
+    """A running broker, for who administers it. Raises AdminFault for what is asked wrongly."""
+
+    def __init__(self, server: Server, *, wall_clock: Callable[[], float] = time.time) -> None:
+        """`wall_clock` gives seconds since 1970."""
+        self._server = server
+        self._broker = server.broker
+        self._wall_clock = wall_clock
+        self._reloading = asyncio.Lock()
+        self._sampled_at = server.clock()
+        self._sampled = self._totals()
+        self._cpu_s = cpu_s()
+        self._cpu_share = 0.0
+        self._rates = Flow()
+        self_or_gone = weakref.WeakMethod(self._tick)
+
+        def tick(now: float) -> bool:
+            known = self_or_gone()
+            return known is not None and known(now)
+
+        server.at_tick.append(tick)
+
+    # -- the broker
+
+    def overview(self) -> Overview:
+        """The broker in one look."""
+        server, broker = self._server, self._broker
+        statistics = broker.statistics
+        now = server.clock()
+        queued = [(session.waiting_messages(), session.queue_bytes) for session in broker.sessions.values()]
+        store = broker.store
+        return Overview(
+            version=__version__,
+            form=form(),
+            now=self._wall_clock(),
+            uptime_s=now - statistics.started_at,
+            connections=int(statistics.connections),
+            sessions=len(broker.sessions),
+            subscriptions=int(statistics.subscriptions),
+            retained_messages=broker.retained.count,
+            retained_bytes=broker.retained.bytes,
+            queued_messages=sum(messages for messages, _ in queued),
+            queued_bytes=sum(size for _, size in queued),
+            totals=self._totals(),
+            rates=self._rates,
+            drops=self.ledger(),
+            cpu_share=self._cpu_share,
+            memory_bytes=resident_bytes(),
+            store="none" if store is None else "failing" if store.failing else "ok",
+            listeners=self.listeners(),
+            bridges=self.bridges(),
+        )
+
+    def listeners(self) -> list[ListenerInfo]:
+        """Where the broker listens."""
+        return [
+            ListenerInfo(
+                name=endpoint.config.name or "",
+                urls=list(endpoint.urls),
+                protocol=endpoint.config.protocol,
+                tls=endpoint.tls is not None,
+                connections=endpoint.connections,
+            )
+            for endpoint in self._server.endpoints
+            if endpoint.urls
+        ]
+
+    def bridges(self) -> list[BridgeInfo]:
+        """The brokers that messages are exchanged with, as `$SYS/broker/bridge/…` says."""
+        infos = []
+        for config in self._server.config.bridges:
+            state = self._broker.retained.current(_SYS + b"broker/bridge/" + config.name.encode() + b"/state")
+            infos.append(BridgeInfo(name=config.name, connected=state is not None and state.payload == b"1"))
+        return infos
+
+    def ledger(self) -> dict[str, int]:
+        """Reason → messages that were dropped since the start, of all clients."""
+        return dict(zip(REASONS, self._broker.ledger.counts, strict=True))
+
+    async def reload(self) -> list[str]:
+        """Go by the configuration as it stands in its file now; a line for each part that waits for a restart.
+
+        Raises ConfigError for one that cannot be used: then nothing has changed."""
+        from tidewire.server.reload import apply  # noqa: PLC0415 (it imports the server)
+
+        read = self._server.read_again
+        if read is None:
+            raise AdminFault("this broker has no configuration file to read again; it was started by a program")
+        async with self._reloading:
+            return await apply(self._server, await asyncio.to_thread(read))
+
+    # -- clients
+
+    def clients(self, contains: str = "", after: str = "", limit: int = 100, order: str = "name") -> list[ClientInfo]:
+        """Sessions, connected or not: those with this text in their identifier, user name or address.
+
+        The next page begins `after` the client identifier that ended this one. `order` is "name", or one of "active",
+        "queue", "inflight", "dropped" and "subscriptions", the largest first."""
+        if order not in ORDERS:
+            raise AdminFault(f"order={order!r} is not known; give one of {', '.join(ORDERS)}")
+        sessions = sorted_clients(self._broker, contains, order)
+        if after:
+            try:
+                sessions = sessions[_position_after(sessions, after, order) :]
+            except ValueError:
+                raise AdminFault(f"after={after!r} is not in the list any more; begin with the first page") from None
+        entries = doors(self._server)
+        return [self._client(session, entries) for session in sessions[: _checked_limit(limit)]]
+
+    def client(self, name: str) -> ClientDetail | None:
+        """One client, by its client identifier; None if there is no such session."""
+        session = self._broker.sessions.get(name)
+        if session is None:
+            return None
+        info = self._client(session, doors(self._server))
+        return client_detail(session, info, self._server.clock(), self._server.metering.client(name))
+
+    def kick(self, name: str, reason_code: int = ADMINISTRATIVE_ACTION) -> bool:
+        """End a client's connection; its session stays. False: it is not connected."""
+        if reason_code < 0x80 or reason_code not in ALLOWED_REASON_CODES[DISCONNECT]:
+            allowed = ", ".join(f"0x{code:02x}" for code in sorted(ALLOWED_REASON_CODES[DISCONNECT]) if code >= 0x80)
+            raise AdminFault(f"reason_code={reason_code} does not end a connection; give one of {allowed}")
+        session = self._broker.sessions.get(name)
+        if session is None or session.connection is None:
+            return False
+        session.connection.close(reason_code, "ended by the administrator", self._server.clock())
+        self._server.plan_flush()
+        return True
+
+    def clear_session(self, name: str) -> bool:
+        """Discard a client's session: its connection, subscriptions and queue. False: there is none."""
+        session = self._broker.sessions.get(name)
+        if session is None:
+            return False
+        now = self._server.clock()
+        if session.connection is not None:
+            session.connection.close(ADMINISTRATIVE_ACTION, "the administrator has cleared the session", now)
+        self._broker.end_session(session, now)
+        self._server.plan_flush()
+        return True
+
+    # -- messages
+
+    def retained(
+        self,
+        topic_filter: str = "#",
+        contains: bytes = b"",
+        after: str = "",
+        limit: int = 100,
+        *,
+        payload_bytes: int = PAYLOAD_SHOWN_BYTES,
+        viewer: Viewer | None = None,
+    ) -> list[RetainedInfo]:
+        """Retained messages by topic, those with these bytes in their payload; the next page begins `after` a topic.
+
+        At most `payload_bytes` of each payload. With a `viewer`, those that a client of that user may read."""
+        server = self._server
+        now = server.clock()
+        shift = self._wall_clock() - now
+        found = sorted(self._matching(topic_filter, contains, viewer), key=_topic_of)
+        infos: list[RetainedInfo] = []
+        start = after.encode()
+        limit = _checked_limit(limit)
+        for message in found:
+            if len(infos) >= limit:
+                break
+            if start and message.topic <= start:
+                continue
+            provenance = self._broker.retained.provenance(message.topic)
+            infos.append(
+                RetainedInfo(
+                    topic=message.topic.decode(),
+                    payload=message.payload[:payload_bytes],
+                    payload_bytes=len(message.payload),
+                    qos=message.qos,
+                    properties=shown_properties(message.properties),
+                    expires_s=time_left(message, now),
+                    publisher=message.publisher,
+                    user=provenance.user_name if provenance is not None else None,
+                    address=provenance.address if provenance is not None else "",
+                    published_at=provenance.published_at + shift if provenance is not None else 0.0,
+                )
+            )
+        return infos
+
+    def delete_retained(self, topic_filter: str, contains: bytes = b"", dry_run: bool = True) -> Deleted:
+        """Delete retained messages, or say which these are: those of `retained`, but for `$SYS`.
+
+        Who subscribes to such a topic gets the empty message that says so [MQTT-3.3.1-6]."""
+        found = [
+            message for message in self._matching(topic_filter, contains, None) if not message.topic.startswith(_SYS)
+        ]
+        found.sort(key=_topic_of)
+        if not dry_run:
+            now = self._server.clock()
+            for message in found:
+                self._broker.publish(Message(message.topic, b"", 0, True), self._broker.route(message.topic), now)
+            self._server.plan_flush(True)
+        return Deleted(
+            count=len(found),
+            bytes=sum(message.size() for message in found),
+            topics=[message.topic.decode() for message in found[:TOPICS_NAMED]],
+            dry_run=dry_run,
+        )
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes = b"",
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        properties: MessageProperties | None = None,
+        viewer: Viewer | None = None,
+    ) -> Published:
+        """Publish a message; with a `viewer`, only if a client of that user may."""
+        server, broker = self._server, self._broker
+        now = server.clock()
+        try:
+            message = make_message(topic, payload, qos, retain, properties_of(properties), "", now)
+            route = broker.route(message.topic)
+        except (ValueError, TypeError) as error:
+            raise AdminFault(f"cannot publish to {topic!r}: {error}") from None
+        except ProtocolViolation as violation:
+            raise AdminFault(f"cannot publish to {topic!r}: {violation.detail}") from None
+        if message.topic.startswith(_SYS):
+            raise AdminFault(f"cannot publish to {topic!r}: what begins with $SYS/ is the broker's own")
+        if viewer is not None and not may_publish(broker, viewer, message.topic):
+            return Published(reason_code=int(ReasonCode.NOT_AUTHORIZED), reason="not authorized")
+        reason_code = broker.publish(message, route, now)
+        server.plan_flush(True)
+        return Published(reason_code=int(reason_code), reason=reason_name(reason_code))
+
+    # -- what is watched
+
+    def watch_packets(self, name: str, packets: int = KEPT_PACKETS) -> PacketFeed:
+        """Every packet of one client in both directions, from here on, over all its connections; close it at the end.
+
+        `packets` are kept until they are taken. The client need not be there yet."""
+        if not name:
+            raise AdminFault("give the client identifier of the client to watch")
+        return Watch.of(self._server, self._wall_clock).feed(name, packets)
+
+    def watch_topics(self, topic_filter: str = "#", viewer: Viewer | None = None) -> TopicFeed:
+        """What is published from here on, by topic, after what is retained; close it at the end.
+
+        With a `viewer`, what a client of that user may read."""
+        from tidewire.server.admin_topics import TopicFeed  # noqa: PLC0415
+
+        checked = checked_filter(topic_filter)
+        if viewer is not None and not may_subscribe(self._broker, viewer, checked):
+            raise AdminFault(f"the access rules do not let {_whom(viewer)} subscribe to {topic_filter}")
+        return TopicFeed(self._server, checked, viewer, self._wall_clock)
+
+    def meters(
+        self, kind: str = "clients", contains: str = "", period: str = "month", limit: int = 100
+    ) -> list[Metered]:
+        """What clients, "branches" of the topics, all in "total" or the "others" have cost in the running "day" or
+        "month", by layer, the costliest first."""
+        if period not in ("day", "month"):
+            raise AdminFault(f"period={period!r} is not known; give day or month")
+        metering = self._server.metering
+        if kind == "total":
+            return [metering.totals(period)]
+        if kind == "others":
+            return metering.others(period)
+        if kind not in ("clients", "branches"):
+            raise AdminFault(f"kind={kind!r} is not known; give total, clients, branches or others")
+        listed = metering.clients if kind == "clients" else metering.branches
+        return listed(contains, period, _checked_limit(limit))
+
+    # -- inside
+
+    def _client(self, session: Session, entries: dict[int, Any]) -> ClientInfo:
+        now = self._server.clock()
+        return client_info(session, entries, now, self._wall_clock() - now)
+
+    def _matching(self, topic_filter: str, contains: bytes, viewer: Viewer | None) -> Iterator[Message]:
+        """Retained messages that would be handed on to a new subscriber."""
+        broker = self._broker
+        now = self._server.clock()
+        may_read = reader(broker, viewer)
+        for message in broker.retained.match(checked_filter(topic_filter)):
+            if contains and contains not in message.payload:
+                continue
+            if 0.0 < message.expires_at <= now or not broker.retained.is_kept(message, broker.access):
+                continue
+            if may_read is None or may_read(message.topic):
+                yield message
+
+    def _totals(self) -> Flow:
+        statistics = self._broker.statistics
+        return Flow(
+            messages_in=int(statistics.publish_received),
+            messages_out=int(statistics.publish_sent),
+            messages_dropped=sum(self._broker.ledger.counts),
+            bytes_in=int(statistics.bytes_received),
+            bytes_out=int(statistics.bytes_sent),
+        )
+
+    def _tick(self, now: float) -> bool:
+        """Four times a second."""
+        elapsed = now - self._sampled_at
+        if elapsed >= RATE_S:
+            totals, spent = self._totals(), cpu_s()
+            before = self._sampled
+            self._rates = Flow(
+                **{name: (getattr(totals, name) - getattr(before, name)) / elapsed for name in Flow.__struct_fields__}
+            )
+            self._cpu_share = (spent - self._cpu_s) / elapsed
+            self._sampled, self._sampled_at, self._cpu_s = totals, now, spent
+        return True
+
+
+def checked_filter(topic_filter: str) -> bytes:
+    """A topic filter as bytes, without share name. Raises AdminFault."""
+    checked = topic_filter.encode()
+    try:
+        check_topic_filter(checked)
+    except InvalidTopic as error:
+        raise AdminFault(str(error)) from None
+    if split_share(checked)[0]:
+        raise AdminFault(f"{topic_filter} is a shared subscription; give its filter alone")
+    return checked
+
+
+def _topic_of(message: Message) -> bytes:
+    return message.topic
+
+
+def _checked_limit(limit: int) -> int:
+    if not 1 <= limit <= LISTED:
+        raise AdminFault(f"limit={limit} is not between 1 and {LISTED}")
+    return limit
+
+
+def _position_after(sessions: list[Session], after: str, order: str) -> int:
+    """Where a page begins. Raises ValueError when the session that it begins after is gone."""
+    if order == "name":
+        return bisect_right(sessions, after, key=lambda session: session.client_identifier)
+    return [session.client_identifier for session in sessions].index(after) + 1
+
+
+def _whom(viewer: Viewer) -> str:
+    return "who has proven no name" if viewer.user_name is None else viewer.user_name

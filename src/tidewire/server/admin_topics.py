@@ -1,0 +1,351 @@
+"""What is published, topic by topic? Gathered in the broker, for a page that looks ten times a second.
+
+A session of the broker's own gets the messages as any subscriber does, but its outbox is never written anywhere: it is
+read here, ten times a second, for a bounded part of the time. When more comes than that, the session is left without
+a link until the next turn, in which state a QoS 0 message costs the broker nothing: what passes meanwhile is counted
+from the broker's own counters, and not seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Self, cast
+
+from tidewire.access.control import Grants
+from tidewire.access.rules import Rule, RuleSet
+from tidewire.engine.link import Link, Outgoing
+from tidewire.engine.ports import Principal, Transport
+from tidewire.engine.routing import Subscription
+from tidewire.engine.session import Session
+from tidewire.engine.statistics import Statistics
+from tidewire.server.admin_access import VIEWER, principal_of, reader
+from tidewire.server.admin_messages import shown_properties
+from tidewire.server.admin_types import TopicChanges, TopicSeen, Viewer
+from tidewire.wire.codes import V5
+from tidewire.wire.fields import Reader
+from tidewire.wire.framing import find_packet
+
+if TYPE_CHECKING:
+    from tidewire.server.server import Server
+
+TURN_S: Final = 0.1
+"""How often the feed reads what came: as often as a person can follow."""
+
+BUDGET_S: Final = 0.001
+"""How long it may read in one turn: 1 % of a core."""
+
+TURN_BYTES: Final = 256 * 1024
+"""What it takes in one turn, at most: what is over would not be read in that time anyway."""
+
+READ_AT_LEAST: Final = 256
+"""Messages that are read in a turn however long it takes: a slow moment of the machine is no reason to miss them."""
+
+TOPICS_KEPT: Final = 50_000
+"""Topics of one feed; messages of further ones are counted only."""
+
+PAYLOAD_SHOWN_BYTES: Final = 64 * 1024
+"""What is kept of the last payload of a topic …"""
+
+PAYLOADS_BYTES: Final = 64 * 1024 * 1024
+"""… while all that are longer than the next are together no more than this, and …"""
+
+PAYLOAD_CUT_BYTES: Final = 256
+"""… after that."""
+
+TAKEN_AT_ONCE: Final = 200
+"""Topics that one `take` brings, those that have waited longest first: more is not read by anybody, and making them
+keeps the loop from the broker's messages."""
+
+_CHECKED_EVERY: Final = 64
+"""Messages between two looks at the clock."""
+
+OPERATOR: Final = RuleSet(
+    Rule("allow", "subscribe", topic_filter) for topic_filter in (b"#", b"$SYS/#", b"$SYS/broker/#")
+)
+"""What somebody may read who is no user: all that no rule denies to everybody."""
+
+
+class _Topic:
+    """What is known of one topic."""
+
+    __slots__ = ("at", "bytes", "messages", "payload", "payload_bytes", "properties", "retain", "since", "taken")
+
+    def __init__(self) -> None:
+        self.payload = b""
+        self.payload_bytes = 0
+        self.properties = b""
+        self.retain = False
+        self.at = 0.0
+        self.messages = 0
+        self.bytes = 0
+        self.taken = 0
+        """Messages when it was taken last, and …"""
+        self.since = 0.0
+        """… the last `take` before those that have come since then."""
+
+
+class TopicFeed:
+    """The topics that a filter matches; `with`, or `close` it at the end."""
+
+    def __init__(
+        self,
+        server: Server,
+        topic_filter: bytes,
+        viewer: Viewer | None,
+        wall_clock: Callable[[], float],
+        *,
+        budget_s: float = BUDGET_S,
+        turn_bytes: int = TURN_BYTES,
+    ) -> None:
+        """Of a checked filter, without share name."""
+        self._server = server
+        self._broker = broker = server.broker
+        self._wall_clock = wall_clock
+        self._budget_s = budget_s
+        self._turn_bytes = turn_bytes
+        self._statistics = Statistics(server.clock())
+        """What the engine counts of this link."""
+        self._link = Link(cast(Transport, self), Outgoing(self._statistics, broker.events))
+        self._link.version = V5
+        self._link.refresh_passthrough()
+        self._link.dirty = True  # so that nobody flushes it at the end of a pass
+        self._session = Session(broker, VIEWER, _principal(server, viewer))
+        self._session.link = self._link
+        self._pieces: list[bytes] = []
+        self._taken_bytes = 0
+        """In this turn."""
+        self._spent_s = 0.0
+        """In this turn."""
+        self._topics: dict[bytes, _Topic] = {}
+        self._changed: dict[bytes, None] = {}
+        self._payloads_bytes = 0
+        self._seen = 0
+        self._seen_bytes = 0
+        """Of the packets that were seen, to estimate how many others were."""
+        self._unseen = 0.0
+        self._received_heard = 0
+        """What the broker received while it was heard …"""
+        self._came_then = 0.0
+        """… and what of that came here: the share of what it receives while it is not."""
+        self._received_at = int(broker.statistics.publish_received)
+        self._told = 0.0
+        self._told_unseen = 0.0
+        self._told_at = server.clock()
+        self._full = False
+        self._closed = False
+        self._subscription = Subscription(self._session, topic_filter, 0, False, False, 0)
+        self._begin(topic_filter, viewer)
+        broker.tree.add(self._subscription)
+        broker.routes.changed(topic_filter)
+        self._loop = asyncio.get_running_loop()
+        self._next_turn = self._loop.call_later(TURN_S, self.turn)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def take(self) -> TopicChanges:
+        """What has changed since it was taken last: at most `TAKEN_AT_ONCE` topics, and others with the next call."""
+        if self._spent_s < self._budget_s:
+            self.look()
+        now = self._server.clock()
+        came = self._seen + self._unseen
+        unseen = self._unseen - self._told_unseen
+        elapsed = max(now - self._told_at, TURN_S)
+        seen = came - self._told - unseen
+        scale = (came - self._told) / seen if seen > 0 else 1.0
+        topics: list[TopicSeen] = []
+        while self._changed and len(topics) < TAKEN_AT_ONCE:
+            name = next(iter(self._changed))
+            del self._changed[name]
+            topics.append(self._shown(name, now, scale))
+        rate = (came - self._told) / elapsed
+        self._told, self._told_unseen, self._told_at = came, self._unseen, now
+        return TopicChanges(
+            topics=topics,
+            messages=round(came),
+            unseen=round(self._unseen),
+            rate=rate,
+            sampling=unseen > 0.0,
+            topics_full=self._full,
+        )
+
+    def close(self) -> None:
+        """Look no longer."""
+        if not self._closed:
+            self._closed = True
+            self._next_turn.cancel()
+            self._session.link = None
+            self._broker.tree.remove(self._subscription)
+            self._broker.routes.changed(self._subscription.topic_filter)
+
+    def look(self) -> None:
+        """Read what has come, as far as this turn's time goes."""
+        link = self._link
+        self._pieces += link.outbox
+        link.outbox = []
+        link.outbox_bytes = 0
+        if self._session.link is not None:
+            self._count_heard()
+        if self._pieces:
+            data = b"".join(self._pieces)
+            self._pieces = []
+            came = self._read(data)
+            self._came_then += came
+            # What travels in runs was counted as sent; but who looks is no subscriber.
+            put, self._statistics.publish_sent = int(self._statistics.publish_sent), 0
+            self._broker.statistics.publish_sent -= max(0, round(came) - put)
+        if self._session.link is None:
+            share = min(1.0, self._came_then / self._received_heard) if self._received_heard else 1.0
+            self._unseen += self._passed() * share
+
+    # -- what the link calls
+
+    def write(self, data: bytes) -> None:
+        """The outbox was large enough to be written before the turn."""
+        self._pieces.append(data)
+        self._taken_bytes += len(data)
+        if self._taken_bytes >= self._turn_bytes:
+            self._count_heard()
+            self._session.link = None
+
+    # -- inside
+
+    def _begin(self, topic_filter: bytes, viewer: Viewer | None) -> None:
+        """With what is retained."""
+        broker, now = self._broker, self._server.clock()
+        shift = self._wall_clock() - now
+        may_read = reader(broker, viewer)
+        for message in broker.retained.match(topic_filter):
+            if len(self._topics) >= TOPICS_KEPT:
+                self._full = True
+                return
+            if 0.0 < message.expires_at <= now or not broker.retained.is_kept(message, broker.access):
+                continue
+            if may_read is not None and not may_read(message.topic):
+                continue
+            topic = self._topics[message.topic] = _Topic()
+            provenance = broker.retained.provenance(message.topic)
+            topic.at = provenance.published_at + shift if provenance is not None else 0.0
+            topic.retain, topic.properties = True, message.properties
+            self._keep(topic, message.payload)
+            self._changed[message.topic] = None
+
+    def _passed(self) -> int:
+        """Messages that the broker has received since this was asked last."""
+        received = int(self._broker.statistics.publish_received)
+        passed, self._received_at = received - self._received_at, received
+        return passed
+
+    def _count_heard(self) -> None:
+        self._received_heard += self._passed()
+
+    def turn(self) -> None:
+        self._next_turn = self._loop.call_later(TURN_S, self.turn)
+        self._spent_s = 0.0
+        self.look()
+        self._taken_bytes = 0
+        self._session.link = self._link
+
+    def _read(self, data: bytes) -> float:
+        """Read packets until the time is over; how many there are, an estimate of those that were not read included."""
+        began = time.thread_time()
+        until = began + self._budget_s - self._spent_s
+        now = self._wall_clock()
+        topics, changed = self._topics, self._changed
+        size, position, read, next_check = len(data), 0, 0, READ_AT_LEAST
+        while position < size:
+            if read >= next_check:
+                if time.thread_time() >= until:
+                    break
+                next_check = read + _CHECKED_EVERY
+            body, end = position + 2, position + 2 + data[position + 1]
+            if data[position + 1] >= 0x80:
+                body, end = find_packet(data, position, size)
+            start = body + 2 + (data[body] << 8 | data[body + 1])
+            name = data[body + 2 : start]
+            count = 1
+            properties = b""
+            if data[start]:
+                block = Reader(data, start, end, True)
+                length = block.variable_byte_integer()
+                start = block.position + length
+                properties = data[block.position : start]
+            else:
+                start += 1
+                if data.startswith(name, end + body + 2 - position):
+                    head = data[position:start]
+                    length = end - position
+                    while data.startswith(head, end):  # a run: only its last message is of interest
+                        count += 1
+                        start += length
+                        end += length
+            position = end
+            read += count
+            topic = topics.get(name)
+            if topic is None:
+                if len(topics) >= TOPICS_KEPT:
+                    self._full = True
+                    self._unseen += count
+                    continue
+                topic = topics[name] = _Topic()
+            length = end - start
+            if length > PAYLOAD_CUT_BYTES or topic.payload_bytes > PAYLOAD_CUT_BYTES:
+                self._keep(topic, data[start:end])
+            else:
+                topic.payload = data[start:end]
+                topic.payload_bytes = length
+            topic.messages += count
+            topic.bytes += count * length
+            topic.at = now
+            topic.retain = False
+            topic.properties = properties
+            self._seen += count
+            if name not in changed:
+                changed[name] = None
+                topic.since = self._told_at
+        self._spent_s += time.thread_time() - began
+        self._seen_bytes += position
+        rest = (size - position) * (self._seen + 1) / (self._seen_bytes + 1) if position < size else 0.0
+        self._unseen += rest
+        return read + rest
+
+    def _keep(self, topic: _Topic, payload: bytes) -> None:
+        """The last payload of a topic, or the beginning of it."""
+        if len(topic.payload) > PAYLOAD_CUT_BYTES:
+            self._payloads_bytes -= len(topic.payload)
+        topic.payload_bytes = len(payload)
+        most = PAYLOAD_SHOWN_BYTES if self._payloads_bytes < PAYLOADS_BYTES else PAYLOAD_CUT_BYTES
+        topic.payload = payload if len(payload) <= most else payload[:most]
+        if len(topic.payload) > PAYLOAD_CUT_BYTES:
+            self._payloads_bytes += len(topic.payload)
+
+    def _shown(self, name: bytes, now: float, scale: float) -> TopicSeen:
+        topic = self._topics[name]
+        elapsed = max(now - topic.since, TURN_S)
+        rate = (topic.messages - topic.taken) * scale / elapsed
+        topic.taken = topic.messages
+        return TopicSeen(
+            topic=name.decode(),
+            payload=topic.payload,
+            payload_bytes=topic.payload_bytes,
+            retain=topic.retain,
+            properties=shown_properties(topic.properties),
+            at=topic.at,
+            messages=topic.messages,
+            total_bytes=topic.bytes,
+            rate=rate,
+        )
+
+
+def _principal(server: Server, viewer: Viewer | None) -> Principal:
+    """Who reads: the viewer, or the operator."""
+    if viewer is not None:
+        return principal_of(server.broker, viewer)
+    principal = Principal(None, VIEWER)
+    principal.grants = Grants(OPERATOR)
+    return principal
