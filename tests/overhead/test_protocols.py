@@ -40,8 +40,10 @@ def test_a_longer_payload_costs_its_length(measured: Measured, family: str) -> N
     for name, few in measured(family, 20).items():
         many = measured(family, 90)[name]
         assert many.message.sent.payload - few.message.sent.payload == 70
-        assert many.message.sent.protocol == few.message.sent.protocol
-        assert many.message.received.stream == few.message.received.stream
+        # The tokens of CoAP are numbers that begin anywhere, so one may be a byte longer than another.
+        slack = 1 if family == "coap" else 0
+        assert abs(many.message.sent.protocol - few.message.sent.protocol) <= slack
+        assert abs(many.message.received.stream - few.message.received.stream) <= slack
 
 
 def test_http_answers_each_message_once(measured: Measured) -> None:
