@@ -62,7 +62,7 @@ def test_a_connection_that_never_closes_is_an_error(
 def test_another_kernel_is_told_from_linux(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernel.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(MeasurementError, match="only the kernel of Linux"):
         tcp_info(ends[0])
 

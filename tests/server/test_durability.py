@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import sys
 from collections.abc import Callable
@@ -11,6 +12,11 @@ import pytest
 
 from tests.engine.harness import integers
 from tests.process import BareClient, BrokerProcess, tidewire
+from tidewire import Client
+from tidewire.client.errors import PublishError
+from tidewire.server.config import Config
+from tidewire.server.durability import DurableStore
+from tidewire.server.server import Server
 from tidewire.wire.codes import PUBACK
 from tidewire.wire.packets import Acknowledgement, Pingreq, Pingresp, Publish, Suback, Subscribe, SubscriptionRequest
 
@@ -152,3 +158,24 @@ def fill(broker: BrokerProcess) -> None:
 
 def make_room(broker: BrokerProcess) -> None:
     resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def test_an_error_of_ours_in_the_worker_is_told_and_nobody_waits_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(self: DurableStore, shift: float) -> None:
+        raise ZeroDivisionError
+
+    async def test() -> bool:
+        server = Server(Config(bind=["127.0.0.1"], port=0, data=str(tmp_path / "data")))
+        monkeypatch.setattr(DurableStore, "take", breaks)
+        await server.start()
+        async with Client(f"mqtt://127.0.0.1:{server.port}") as client:
+            with pytest.raises(PublishError) as refused:
+                await client.publish("state", b"kept", qos=1, retain=True)
+        assert refused.value.reason_code == 0x97
+        await server.stop()
+        return server.kept_all
+
+    assert not asyncio.run(test())
+    assert "internal error: nothing is kept any more" in caplog.text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,16 +11,14 @@ from typing import Final
 import click
 import msgspec
 
-from tidewire.cli.exits import Exit, tell
+from tidewire.cli.exits import tell
 from tidewire.cli.numbers import counted, grouped
 from tidewire.cli.screen import printable
-from tidewire.server.config import ConfigError, read_config
-from tidewire.store.directory import DataDirectory, default_directory
+from tidewire.cli.stored import directory_options, format_option, found, nobody_reads, wants_json
 from tidewire.store.errors import StoreError
 from tidewire.store.inspection import reading
 from tidewire.store.meter_rows import LARGEST_FIRST, Flow, Metered, metered
 
-_PATH: Final = click.Path(path_type=Path)
 _PERIOD: Final = r"day|month|\d{4}-(\d\d|\*)(-(\d\d|\*))?"
 _LAYERS: Final[tuple[tuple[str, Callable[[Flow], int]], ...]] = (
     ("payloads", lambda flow: flow.payload),
@@ -51,18 +48,8 @@ def _checked_period(context: click.Context, parameter: click.Parameter, period: 
     help="The last day or month; or 2026-11, 2026-11-21, 2026-11-*. [default: month]",
 )
 @click.option("--limit", type=click.IntRange(1), default=LARGEST_FIRST, metavar="N", help="The N costliest.")
-@click.option(
-    "--data",
-    "directory",
-    type=_PATH,
-    envvar="TIDEWIRE_DATA",
-    metavar="DIR",
-    help="Where the broker keeps its data. [default: where `tidewire serve` would]",
-)
-@click.option("--config", "-c", "config_file", type=_PATH, metavar="FILE.toml", help="The broker's, which says where.")
-@click.option(
-    "--json/--table", "as_json", default=None, help="JSON lines, or a table. [default: a table on a terminal]"
-)
+@directory_options
+@format_option
 def meter(
     *,
     client: str | None,
@@ -85,7 +72,7 @@ def meter(
       tidewire meter --period '2026-11-*' sensor-17
       tidewire meter --topics --period day
     """
-    data = _directory(directory, config_file)
+    data = found(directory, config_file)
     try:
         with reading(data.database) as database:
             kind = "branch" if topics else "client"
@@ -94,21 +81,10 @@ def meter(
     except StoreError as error:
         raise click.UsageError(str(error)) from None
     try:
-        _write([*total, *rows], client, not sys.stdout.isatty() if as_json is None else as_json)
+        _write([*total, *rows], client, wants_json(as_json))
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who reads has had enough; Python will flush what is left
-        sys.exit(Exit.DONE)
-
-
-def _directory(directory: Path | None, config_file: Path | None) -> DataDirectory:
-    if directory is None and config_file is not None:
-        try:
-            named = read_config(config_file, os.environ).data
-        except ConfigError as error:
-            raise click.UsageError(str(error)) from None
-        directory = Path(named) if named is not None else None
-    return DataDirectory(directory or default_directory(os.environ))
+        nobody_reads()
 
 
 def _write(rows: list[Metered], client: str | None, as_json: bool) -> None:

@@ -18,7 +18,7 @@ from tidewire._form import form
 from tidewire.cli.exits import Exit
 from tidewire.cli.loop import loop_factory
 from tidewire.server import log
-from tidewire.server.config import Config, ConfigError, read_config
+from tidewire.server.config import Config, ConfigError, data_directory, read_config
 from tidewire.server.environment import unknown
 from tidewire.server.listener_config import ListenerConfig, TlsConfig
 from tidewire.server.process_file import process_file
@@ -127,10 +127,8 @@ def _choose_data(config: Config, data: Path | None, memory: bool) -> None:
         config.data = str(data)
         if config.durability == "memory":
             config.durability = "full"
-    elif config.data is None and config.durability != "memory":
-        from tidewire.store.directory import default_directory  # noqa: PLC0415
-
-        config.data = str(default_directory(os.environ))
+    elif config.durability != "memory":
+        config.data = str(data_directory(config, os.environ))
 
 
 def _add_listeners(

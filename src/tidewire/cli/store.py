@@ -19,9 +19,9 @@ import msgspec
 from tidewire.cli.exits import Exit, tell
 from tidewire.cli.numbers import counted, grouped
 from tidewire.cli.screen import printable
-from tidewire.server.config import ConfigError, read_config
+from tidewire.cli.stored import directory_options, format_option, found, nobody_reads, wants_json
 from tidewire.store import inspection
-from tidewire.store.directory import DataDirectory, default_directory
+from tidewire.store.directory import DataDirectory
 from tidewire.store.errors import StoreError
 from tidewire.store.inspection import Kept, Overview, SessionState, Waiting, broker_on, reading
 from tidewire.wire.errors import InvalidTopic
@@ -38,15 +38,7 @@ _PATH: Final = click.Path(path_type=Path)
 
 
 @click.group()
-@click.option(
-    "--data",
-    "directory",
-    type=_PATH,
-    envvar="TIDEWIRE_DATA",
-    metavar="DIR",
-    help="Where the broker keeps its data. [default: where `tidewire serve` would]",
-)
-@click.option("--config", "-c", "config_file", type=_PATH, metavar="FILE.toml", help="The broker's, which says where.")
+@directory_options
 @click.pass_context
 def store(context: click.Context, directory: Path | None, config_file: Path | None) -> None:
     """Look into what a broker keeps, take it out and put it in.
@@ -59,29 +51,17 @@ def store(context: click.Context, directory: Path | None, config_file: Path | No
       tidewire store info
       tidewire store --data /var/lib/tidewire retained -v 'lamp/#'
     """
-    if directory is None and config_file is not None:
-        try:
-            named = read_config(config_file, os.environ).data
-        except ConfigError as error:
-            raise click.UsageError(str(error)) from None
-        directory = Path(named) if named is not None else None
-    context.obj = DataDirectory(directory or default_directory(os.environ))
-
-
-def _format_option(command: Callable[..., Any]) -> Any:
-    return click.option(
-        "--json/--table", "as_json", default=None, help="JSON lines, or a table. [default: a table on a terminal]"
-    )(command)
+    context.obj = found(directory, config_file)
 
 
 @store.command(short_help="Show it in figures.")
-@_format_option
+@format_option
 @click.pass_obj
 def info(data: DataDirectory, as_json: bool | None) -> None:
     """Show how large the store is, what is in it, and whether a broker runs on it."""
     with _mistakes(), reading(data.database) as database:
         overview = inspection.overview(database, data.database)
-        if _wants_json(as_json):
+        if wants_json(as_json):
             _write_json([overview])
         else:
             click.echo("\n".join(_described(overview)))
@@ -89,7 +69,7 @@ def info(data: DataDirectory, as_json: bool | None) -> None:
 
 @store.command(short_help="List sessions.")
 @click.argument("pattern", metavar="[FILTER]", default="*")
-@_format_option
+@format_option
 @click.pass_obj
 def sessions(data: DataDirectory, pattern: str, as_json: bool | None) -> None:
     """List sessions: whose they are, when they end, and what waits in them.
@@ -114,7 +94,7 @@ def sessions(data: DataDirectory, pattern: str, as_json: bool | None) -> None:
 @store.command(short_help="List retained messages.")
 @click.argument("topic_filter", metavar="[FILTER]", required=False)
 @click.option("-v", "--verbose", is_flag=True, help="Who published them: client, user, address and time.")
-@_format_option
+@format_option
 @click.pass_obj
 def retained(data: DataDirectory, topic_filter: str | None, verbose: bool, as_json: bool | None) -> None:
     """List retained messages.
@@ -136,19 +116,19 @@ def retained(data: DataDirectory, topic_filter: str | None, verbose: bool, as_js
         ]
     columns.append(_Column("PAYLOAD", _preview))
     with _mistakes(), reading(data.database) as database:
-        shown_bytes = -1 if _wants_json(as_json) else PREVIEW_BYTES
+        shown_bytes = -1 if wants_json(as_json) else PREVIEW_BYTES
         _show(inspection.retained(database, topic_filter, shown_bytes), as_json, *columns)
 
 
 @store.command(short_help="List what waits for a client.")
 @click.argument("client")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The first N alone.")
-@_format_option
+@format_option
 @click.pass_obj
 def queue(data: DataDirectory, client: str, limit: int | None, as_json: bool | None) -> None:
     """List what client identifier CLIENT has not acknowledged, in the order of sending."""
     with _mistakes(), reading(data.database) as database:
-        shown_bytes = -1 if _wants_json(as_json) else PREVIEW_BYTES
+        shown_bytes = -1 if wants_json(as_json) else PREVIEW_BYTES
         _show(
             inspection.queue(database, client, limit or -1, shown_bytes),
             as_json,
@@ -261,12 +241,8 @@ class _Column(NamedTuple):
     is_number: bool = False
 
 
-def _wants_json(as_json: bool | None) -> bool:
-    return not sys.stdout.isatty() if as_json is None else as_json
-
-
 def _show(rows: Iterator[SessionState | Kept | Waiting], as_json: bool | None, *columns: _Column) -> None:
-    if _wants_json(as_json):
+    if wants_json(as_json):
         _write_json(rows)
         return
     cells = ([printable(column.text(row)) for column in columns] for row in rows)
@@ -349,8 +325,7 @@ def _mistakes() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who reads has had enough; Python will flush what is left
-        sys.exit(Exit.DONE)
+        nobody_reads()
     except (StoreError, InvalidTopic) as error:
         raise click.UsageError(str(error)) from None
     except FileExistsError as error:

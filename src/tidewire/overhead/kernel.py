@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import socket
-import struct
-import sys
 from contextlib import suppress
 from time import monotonic, sleep
 from typing import Final, NamedTuple
 
 from tidewire.overhead.errors import MeasurementError
+from tidewire.server.tcp_info import IPV4_HEADER_BYTES, TCP_HEADER_BYTES, TIMESTAMP_BYTES, TIMESTAMPS, raw_tcp_info
 
-IP_HEADER_BYTES: Final = 20
-"""IPv4 without options [RFC 791]; IPv6 has 40."""
 UDP_HEADER_BYTES: Final = 8
 ETHERNET_MSS: Final = 1460
 """Asked for on every socket, so that segments are cut as on a link of 1500 bytes, and not as on loopback."""
@@ -21,10 +18,8 @@ PATIENCE_S: Final = 5.0
 """How long a connection may take to fall quiet. A delayed acknowledgement takes 40 ms, or 200."""
 LOOK_AGAIN_S: Final = 0.0005
 
-_FIXED: Final = 20  # a TCP header without options [RFC 9293]
-_TIMESTAMPS, _SELECTIVE, _SCALING = 1, 2, 4  # bits of tcpi_options
+_SELECTIVE, _SCALING = 2, 4  # bits of tcpi_options
 _CLOSED: Final = 7
-_FORMAT: Final = struct.Struct("=8B24I4Q6I4Q2I2Q")  # struct tcp_info up to tcpi_bytes_retrans, since Linux 4.19
 
 
 class TcpInfo(NamedTuple):
@@ -50,12 +45,12 @@ class TcpInfo(NamedTuple):
     @property
     def header_bytes(self) -> int:
         """IP and TCP header of a segment, with the option that each carries after the SYN."""
-        return IP_HEADER_BYTES + _FIXED + (12 if self.options & _TIMESTAMPS else 0)
+        return IPV4_HEADER_BYTES + TCP_HEADER_BYTES + (TIMESTAMP_BYTES if self.options & TIMESTAMPS else 0)
 
     @property
     def syn_bytes(self) -> int:
         """How much longer a SYN is: segment size, selective acknowledgement, window scale, as negotiated."""
-        selective = self.options & _SELECTIVE and not self.options & _TIMESTAMPS  # else it stands in their padding
+        selective = self.options & _SELECTIVE and not self.options & TIMESTAMPS  # else it stands in their padding
         return 4 + (4 if selective else 0) + (4 if self.options & _SCALING else 0)
 
     def header_total(self, segments: int) -> int:
@@ -65,15 +60,12 @@ class TcpInfo(NamedTuple):
 
 def tcp_info(connection: socket.socket) -> TcpInfo:
     """What the kernel has counted so far. Raises MeasurementError where it does not tell."""
-    raw = b""
-    if sys.platform == "linux":
-        raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _FORMAT.size)
-    if len(raw) < _FORMAT.size:
+    values = raw_tcp_info(connection)
+    if values is None:
         raise MeasurementError(
             "only the kernel of Linux (4.19 or newer) counts the segments of a connection (TCP_INFO); "
             "run this there, in a container for example"
         )
-    values = _FORMAT.unpack(raw)
     return TcpInfo(
         closed=values[0] == _CLOSED,
         options=values[5],

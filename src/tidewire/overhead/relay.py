@@ -11,7 +11,6 @@ from typing import Final
 from tidewire.overhead.costs import Direction, Traffic
 from tidewire.overhead.errors import MeasurementError
 from tidewire.overhead.kernel import (
-    IP_HEADER_BYTES,
     LOOK_AGAIN_S,
     PATIENCE_S,
     UDP_HEADER_BYTES,
@@ -20,6 +19,7 @@ from tidewire.overhead.kernel import (
     prepare,
     tcp_info,
 )
+from tidewire.server.tcp_info import IPV4_HEADER_BYTES
 
 READ_BYTES: Final = 1 << 18
 
@@ -142,7 +142,7 @@ class UdpRelay(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
         assert self._transport is not None
-        datagram = Direction(protocol=len(data), tcp_ip=IP_HEADER_BYTES + UDP_HEADER_BYTES, segments=1)
+        datagram = Direction(protocol=len(data), tcp_ip=IPV4_HEADER_BYTES + UDP_HEADER_BYTES, segments=1)
         to_server = address != self._server
         self._turns.append(to_server)
         if to_server:

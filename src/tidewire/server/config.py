@@ -22,6 +22,7 @@ from tidewire.server.environment import apply
 from tidewire.server.listener_config import ListenerConfig
 from tidewire.server.meter_config import MeterConfig, meter_faults
 from tidewire.server.toml_lines import Place, lines_of
+from tidewire.store.directory import default_directory
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -208,6 +209,11 @@ def vars_of(limits: Limits) -> dict[str, int | float]:
         for name in dir(limits)
         if not name.startswith("_") and isinstance(value := getattr(limits, name), int | float)
     }
+
+
+def data_directory(config: Config, environment: Mapping[str, str]) -> Path:
+    """Where `tidewire serve` keeps its data, if it keeps any."""
+    return Path(config.data).expanduser() if config.data is not None else default_directory(environment)
 
 
 def make_access(config: Config) -> Policy:

@@ -19,13 +19,20 @@ import tidewire
 from tidewire._form import form
 from tidewire.access.web import is_loopback
 from tidewire.server.certificate_check import MAKE_ANEW, troubles
-from tidewire.server.config import Config, ConfigError, check_exposure, make_access, make_limits, read_config
+from tidewire.server.config import (
+    Config,
+    ConfigError,
+    check_exposure,
+    data_directory,
+    make_access,
+    make_limits,
+    read_config,
+)
 from tidewire.server.listener import tcp_socket
 from tidewire.server.listener_config import ListenerConfig
 from tidewire.server.port_holder import port_holder
 from tidewire.server.server import RESERVED_FILES, open_files
 from tidewire.server.tls import make_context
-from tidewire.store.directory import default_directory
 
 FEW_CONNECTIONS: Final = 1_000
 """A limit of open files that leaves fewer is of a desktop, and not meant for a server."""
@@ -141,9 +148,9 @@ def check_file_rights(patient: Patient) -> Iterator[Finding]:
 
 def check_data(patient: Patient) -> Iterator[Finding]:
     """The directory of sessions and messages: made at the first start, and then a broker's alone."""
-    directory = data_directory(patient.config)
-    if directory is None:
+    if patient.config.durability == "memory":
         return
+    directory = data_directory(patient.config, os.environ).resolve()
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         problem = f"this user cannot write {nearest}, where sessions and messages are to be kept"
@@ -151,13 +158,6 @@ def check_data(patient: Patient) -> Iterator[Finding]:
     elif directory.exists() and directory.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) and os.name == "posix":
         problem = f"others may look into {directory}, where messages are kept"
         yield Finding("hint", "data", problem, f"chmod 700 {shlex.quote(str(directory))}")
-
-
-def data_directory(config: Config) -> Path | None:
-    """Where `tidewire serve` keeps its data; None where it keeps none."""
-    if config.durability == "memory":
-        return None
-    return Path(config.data).expanduser().resolve() if config.data is not None else default_directory(os.environ)
 
 
 def check_open_files(patient: Patient) -> Iterator[Finding]:
@@ -205,8 +205,8 @@ def check_form(patient: Patient) -> Iterator[Finding]:
 
 def check_disk(patient: Patient) -> Iterator[Finding]:
     directories = [patient.file.resolve().parent if patient.file is not None else Path.cwd()]
-    data = data_directory(patient.config)
-    if data is not None:
+    if patient.config.durability != "memory":
+        data = data_directory(patient.config, os.environ).resolve()
         directories.append(next(path for path in (data, *data.parents) if path.exists()))
     for directory in dict.fromkeys(directories):
         free = shutil.disk_usage(directory).free

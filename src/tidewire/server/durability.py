@@ -91,7 +91,7 @@ class DurableStore(Changes):
             len(server.broker.sessions),
             server.broker.retained.count,
         )
-        self._worker = asyncio.create_task(self._work(server))
+        self._worker = asyncio.create_task(self._work_on(server))
 
     async def stop(self) -> bool:
         """Commit what was told, and let the directory go. False: some of it could not be written."""
@@ -128,6 +128,17 @@ class DurableStore(Changes):
         return self._wall_clock() - self._clock()
 
     # -- one group after the other
+
+    async def _work_on(self, server: Server) -> bool:
+        """`_work`, of which an error of ours must not leave everybody waiting for commits that never come."""
+        try:
+            return await self._work(server)
+        except Exception as error:
+            self.failing = True
+            logger.error("internal error: nothing is kept any more, and publishers are told so", exc_info=error)
+            server.broker.commit_failed(self._clock())
+            server.plan_flush(True)
+            return False
 
     async def _work(self, server: Server) -> bool:
         """Commit group by group until it is told to stop. False: the last could not be written."""

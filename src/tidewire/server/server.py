@@ -9,7 +9,6 @@ import secrets
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +17,15 @@ from tidewire.engine.broker import Broker
 from tidewire.engine.message import Message
 from tidewire.engine.ports import Events, Hooks
 from tidewire.engine.timers import BUCKETS_PER_SECOND
-from tidewire.server.config import Config, ConfigError, SettingError, check_exposure, make_access, make_limits
+from tidewire.server.config import (
+    Config,
+    ConfigError,
+    SettingError,
+    check_exposure,
+    data_directory,
+    make_access,
+    make_limits,
+)
 from tidewire.server.endpoint import Endpoint
 from tidewire.server.listener import ClientProtocol, Gate
 from tidewire.server.listener_config import ListenerConfig
@@ -251,7 +258,7 @@ def _open_store(config: Config, clock: Callable[[], float]) -> DurableStore | No
     from tidewire.store.errors import StoreError  # noqa: PLC0415
 
     try:
-        return DurableStore(Path(config.data).expanduser(), config.durability, clock)
+        return DurableStore(data_directory(config, os.environ), config.durability, clock)
     except StoreError as error:
         raise ConfigError(str(error)) from None
 

@@ -15,7 +15,7 @@ SYN_OPTION_BYTES: Final = 8
 """How much longer a SYN is: segment size and window scale; that selective acknowledgement may be used stands in the
 padding of the timestamps."""
 
-_TIMESTAMPS: Final = 1  # of tcpi_options
+TIMESTAMPS: Final = 1  # of tcpi_options
 _FORMAT: Final = struct.Struct("=8B24I4Q6I4Q2I2Q")  # struct tcp_info up to tcpi_bytes_retrans, since Linux 4.19
 _ESTABLISHED: Final = 1
 _OVER: Final = 7
@@ -42,15 +42,21 @@ class TcpInfo(NamedTuple):
     """Both have, or one has reset it: there is nothing to come."""
 
 
-def tcp_info(connection: Any) -> TcpInfo | None:
-    """What the kernel has counted so far; None where it does not tell. Raises OSError for a socket that is closed."""
+def raw_tcp_info(connection: Any) -> tuple[int, ...] | None:
+    """The fields of `struct tcp_info`, in their order, of which the first bit fields are one byte each; None where the
+    kernel does not tell. Raises OSError for a socket that is closed."""
     if sys.platform != "linux":
         return None
     raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _FORMAT.size)
-    if len(raw) < _FORMAT.size:
+    return _FORMAT.unpack(raw) if len(raw) == _FORMAT.size else None
+
+
+def tcp_info(connection: Any) -> TcpInfo | None:
+    """What the kernel has counted so far; None where it does not tell. Raises OSError for a socket that is closed."""
+    values = raw_tcp_info(connection)
+    if values is None:
         return None
-    values = _FORMAT.unpack(raw)
-    header_bytes = TCP_HEADER_BYTES + (TIMESTAMP_BYTES if values[5] & _TIMESTAMPS else 0)
+    header_bytes = TCP_HEADER_BYTES + (TIMESTAMP_BYTES if values[5] & TIMESTAMPS else 0)
     header_bytes += IPV6_HEADER_BYTES if connection.family == socket.AF_INET6 else IPV4_HEADER_BYTES
     return TcpInfo(
         received_bytes=values[35] - (values[0] in _PEER_HAS_CLOSED),  # the kernel counts a FIN as a byte
