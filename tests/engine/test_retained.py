@@ -248,6 +248,41 @@ def test_subscribing_again_and_again_brings_all_as_often_but_keeps_one_set_waiti
     assert len(alice.messages()) == 5 * 180
 
 
+@many
+@given(st.lists(topics, max_size=25), plain_filters, st.lists(st.integers(1, 5), min_size=1, max_size=5))
+def test_looking_part_by_part_finds_the_same_in_the_same_order(
+    known: list[bytes], topic_filter: bytes, parts: list[int]
+) -> None:
+    retained = RetainedMessages(NEVER_FULL, NEVER_FULL, NEVER_FULL)
+    for topic in known:
+        retained.set(Message(topic, b"x", 0, True))
+    walk = retained.walk(topic_filter, retained.last_number)
+    visited = 0
+    while not walk.is_done():
+        part = parts[visited % len(parts)]
+        before = len(walk.found)
+        in_vain = walk.go_on(part)
+        assert in_vain + len(walk.found) - before <= part
+        visited += 1
+    assert walk.found == retained.match(topic_filter)
+
+
+def test_what_is_set_and_cleared_while_looking_harms_nothing() -> None:
+    retained = RetainedMessages(NEVER_FULL, NEVER_FULL, NEVER_FULL)
+    for number in range(10):
+        retained.set(Message(b"a/%d/b" % number, b"x", 0, True))
+    walk = retained.walk(b"#", retained.last_number)
+    walk.go_on(5)
+    for number in range(0, 10, 2):
+        retained.clear(b"a/%d/b" % number)
+        retained.set(Message(b"a/%d/b/c" % number, b"y", 0, True))
+    while not walk.is_done():
+        walk.go_on(1)
+    topics_found = {message.topic for message in walk.found}
+    assert {b"a/%d/b" % number for number in range(1, 10, 2)} <= topics_found
+    assert not any(topic.endswith(b"c") for topic in topics_found)
+
+
 def test_looking_in_vain_takes_turns_too() -> None:
     world = filled(100, retained_burst=10)
     alice = world.connect("alice")

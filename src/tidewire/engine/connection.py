@@ -310,15 +310,15 @@ class Connection(Publishing):
                     if first == 0x40:
                         self.pubacks_received += 1
                     elif first == 0x50:
-                        self.pubrecs_received += 1
+                        self.traffic.pubrecs_received += 1
                     elif first == 0x62:
-                        self.pubrels_received += 1
+                        self.traffic.pubrels_received += 1
                     else:
-                        self.pubcomps_received += 1
+                        self.traffic.pubcomps_received += 1
                     self._acknowledged(first, identifier, 0, now)
                 elif first == 0xC0 and length == 0:
                     self.put(_PINGRESP)
-                    self.pings += 1
+                    self.traffic.pings += 1
                     statistics.control_sent += 1
                 elif first == 0x10:
                     raise ProtocolError("a second CONNECT")  # [MQTT-3.1.0-2], whatever it holds
@@ -330,7 +330,7 @@ class Connection(Publishing):
                 else:
                     self._only_messages = False
                     packet = decode(int(first), data, int(body), int(end), self.version)
-                    self.count(RECEIVED, int(first >> 4), 1, int(end - position))
+                    self.traffic.count(RECEIVED, int(first >> 4), 1, int(end - position))
                     self._handle(packet, now)
                 position = end
                 if self.closed:
@@ -338,7 +338,7 @@ class Connection(Publishing):
         except Undecided as undecided:
             packets -= 1  # the packet at `position` is read once more when the answer is there
             if data[position] >> 4 == SUBSCRIBE:
-                self.count(RECEIVED, SUBSCRIBE, -1, int(position - end))
+                self.traffic.count(RECEIVED, SUBSCRIBE, -1, int(position - end))
             self._await_decision(undecided)
         statistics.messages_received += packets
         if self.closed:
@@ -365,7 +365,7 @@ class Connection(Publishing):
         assert isinstance(packet, Connect)
         if packet.version == V5:
             find_packet(data, position, self.maximum_packet_size, True)  # now that it says what it is [MQTT-1.5.5-1]
-        self.count(RECEIVED, CONNECT, 1, int(end - position))
+        self.traffic.count(RECEIVED, CONNECT, 1, int(end - position))
         handshake.begin(self, packet, now)
         return end
 
@@ -378,7 +378,7 @@ class Connection(Publishing):
         if end < 0 or end > len(data):
             return position
         packet = decode(int(first), data, body, end, self.version)
-        self.count(RECEIVED, int(first >> 4), 1, int(end - position))
+        self.traffic.count(RECEIVED, int(first >> 4), 1, int(end - position))
         if isinstance(packet, Auth):
             handshake.go_on(self, packet, now)
         else:
@@ -473,7 +473,7 @@ class Connection(Publishing):
             # Every version's clients understand the 3.1.1 form [MQTT-3.1.2-2].
             encoded = Connack(False, ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION).encode(V311)
             self.put(encoded)
-            self.count(SENT, CONNACK, 1, len(encoded))
+            self.traffic.count(SENT, CONNACK, 1, len(encoded))
         elif self.version == V5:
             self.put_explained(Connack(False, violation.reason_code), violation.detail)
         self.finish(violation.reason_code, violation.detail, False, now)
@@ -514,8 +514,8 @@ class Connection(Publishing):
         self.chunks = None
         self.forget_publishing()
         self.broker.meter.collect(self, self.account)
-        if self.below is not None:
-            self.below.look()
+        if self.traffic.below is not None:
+            self.traffic.below.look()
         session = self.session
         if session is None:
             self.broker.statistics.connections_refused += 1
@@ -543,7 +543,7 @@ class Connection(Publishing):
         if self.is_too_large(encoded):
             return  # [MQTT-3.1.2-24]: it cannot be told
         self.put(encoded)
-        self.count(SENT, encoded[0] >> 4, 1, len(encoded))
+        self.traffic.count(SENT, encoded[0] >> 4, 1, len(encoded))
         self.broker.statistics.control_sent += 1
 
     def is_too_large(self, encoded: bytes) -> bool:

@@ -428,11 +428,11 @@ class Delivery(Timed):
     def _put_pubrel(self, link: Link, identifier: bytes, not_found: bool) -> None:
         if not_found:
             link.put(_PUBREL_NOT_FOUND + identifier + b"\x92")
-            link.count(SENT, PUBREL, 1, 5)
+            link.traffic.count(SENT, PUBREL, 1, 5)
         else:
             link.put(_PUBREL)
             link.put(identifier)
-            link.pubrels_sent += 1
+            link.traffic.pubrels_sent += 1
         link.outgoing.statistics.control_sent += 1
 
 

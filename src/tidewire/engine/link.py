@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from mypy_extensions import i64
+
 from tidewire.engine.message import Message, encode_publish
-from tidewire.engine.meter import Traffic
+from tidewire.engine.meter import SENT, Traffic
 from tidewire.engine.ports import Events, Transport
 from tidewire.engine.statistics import Statistics
-from tidewire.wire.codes import V5
+from tidewire.engine.timers import Timed
+from tidewire.wire.codes import PUBLISH, V5
+from tidewire.wire.fields import MAXIMUM_VARIABLE_BYTE_INTEGER, Reader
+from tidewire.wire.framing import find_packet
 
 HELD_BYTES: Final = 4 * 1024 * 1024
 """What may wait on one link for the store; past it the link counts as blocked, as if its peer did not read."""
@@ -67,17 +72,22 @@ class Outgoing:
             dirty = self.dirty
 
 
-class Link(Traffic):
-    """The sending half of a connection."""
+class Link(Timed):
+    """The sending half of a connection.
+
+    What a message touches at each of a thousand subscribers comes first, and so lies side by side in memory."""
 
     def __init__(self, transport: Transport, outgoing: Outgoing) -> None:
         super().__init__()
-        self.transport = transport
-        self.outgoing = outgoing
-        self.version = 0
         self.passthrough = 0
         """The format whose bytes this peer takes as they are (4 before 5.0, 5), 0 when each packet needs a look."""
         self.outbox: list[bytes] = []
+        self.outbox_bytes: i64 = 0
+        self.publish_sent: i64 = 0
+        self.payload_sent: i64 = 0
+        """Since the meter collected them; bytes and writes are counted from the beginning."""
+        self.bytes_sent: i64 = 0
+        self.writes: i64 = 0
         self.dirty = False
         self.blocked = False
         """The transport has enough: pieces wait on the outbox."""
@@ -85,6 +95,11 @@ class Link(Traffic):
         """A budget is used up: messages to this peer wait, and those of QoS 0 are dropped."""
         self.held = 0
         """The ticket of the store's commit that the outbox waits for, 0 for none."""
+        self.outgoing = outgoing
+        self.transport = transport
+        self.traffic = Traffic()
+        """What else the meter wants to know."""
+        self.version = 0
         self.held_back = False
         """It is blocked because too much waits for the store."""
         self._segments: deque[_Segment] | None = None
@@ -131,8 +146,9 @@ class Link(Traffic):
         if self.blocked or not pieces:
             return
         self.outbox = []
-        self.outgoing.statistics.bytes_sent += self.outbox_bytes
-        self.bytes_sent += self.outbox_bytes
+        size = self.outbox_bytes
+        self.outgoing.statistics.bytes_sent += size
+        self.bytes_sent += size
         self.writes += 1
         self.outbox_bytes = 0
         self.transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
@@ -157,15 +173,34 @@ class Link(Traffic):
             if self.held:
                 self.held = 0
                 for segment in self._segments or ():
-                    self.count_abandoned(b"".join(segment.pieces), self.version == V5)
+                    self._count_abandoned(b"".join(segment.pieces))
                 self._segments = None
                 self.abandon()
 
     def abandon(self) -> None:
         """Let go of what nobody will take."""
-        self.count_abandoned(b"".join(self.outbox), self.version == V5)
+        self._count_abandoned(b"".join(self.outbox))
         self.outbox = []
         self.outbox_bytes = 0
+
+    def _count_abandoned(self, packets: bytes) -> None:
+        """Whole packets that were counted, and were never handed to the transport."""
+        position = 0
+        while position < len(packets):
+            packet_type = packets[position] >> 4
+            body, end = find_packet(packets, position, MAXIMUM_VARIABLE_BYTE_INTEGER + 5)
+            if packet_type == PUBLISH:
+                reader = Reader(packets, body, end, True)
+                body += 2 + reader.two_byte_integer() + (2 if packets[position] & 6 else 0)
+                if self.version == V5:
+                    reader.position = body
+                    properties = reader.variable_byte_integer()
+                    body = reader.position + properties
+                self.publish_sent -= 1
+                self.payload_sent -= end - body
+            else:
+                self.traffic.count(SENT, packet_type, -1, position - end)
+            position = end
 
     def _flush_released(self) -> None:
         """Hand on what the store has by now."""

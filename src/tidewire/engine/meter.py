@@ -1,6 +1,6 @@
 """What does the traffic of each client cost, and that of each branch of the topics? Bytes and packets, layer by layer.
 
-Links and branches count as they go, with one addition each at a read, a write, a run or a packet. From time to time,
+Links and branches count as they go, with an addition or two at a read, a write, a run or a packet. From time to time,
 and when a connection ends, `Meter.collect` moves that into the accounts of the day and the month that are running.
 What lies below MQTT is added by the server, which knows the sockets. `turn` begins the next day.
 
@@ -11,14 +11,14 @@ MQTT + WEBSOCKET + TLS + TCP_IP.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64, mypyc_attr
 
-from tidewire.engine.timers import Timed
 from tidewire.wire.codes import PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
-from tidewire.wire.fields import MAXIMUM_VARIABLE_BYTE_INTEGER, Reader
-from tidewire.wire.framing import find_packet
+
+if TYPE_CHECKING:
+    from tidewire.engine.reading import Reading
 
 PAYLOAD: Final = 0
 """Bytes of the payloads of PUBLISH …"""
@@ -64,14 +64,23 @@ REFUSED: Final = 2
 _ACKNOWLEDGEMENT_BYTES: Final = 4
 
 
-class Traffic(Timed):
-    """What one connection has moved since it was collected. PUBLISH and its acknowledgements have counters of their
-    own; all that is rare shares a table."""
+class Traffic:
+    """What one connection has moved since it was collected, but for what `Link` and `Reading` count themselves.
+
+    They have what messages at QoS 0 and 1 move. All else is here, so that connections stay small: a message to a
+    thousand subscribers finds few of theirs in the processor's cache."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.pubrels_sent: i64 = 0
+        self.pubcomps_sent: i64 = 0
+        self.pubrecs_sent: i64 = 0
+        self.pubrecs_received: i64 = 0
+        self.pubrels_received: i64 = 0
+        self.pubcomps_received: i64 = 0
+        self.pings: i64 = 0
+        """PINGREQ that were answered."""
         self.rare: dict[int, int] | None = None
-        """Place in the figures → amount."""
+        """Place in the figures → amount, of what has no counter."""
         self.below: Below | None = None
         """What the server knows of the layers below, where there are any."""
         self.collected_received: i64 = 0
@@ -81,30 +90,6 @@ class Traffic(Timed):
         """How much of bytes, reads and writes was collected before: they alone are counted from the beginning."""
         self.collected_put: i64 = 0
         """The same of what was put on the outbox, handed to the transport by now or not."""
-        self.pubrels_sent: i64 = 0
-        self.pubcomps_sent: i64 = 0
-        self.pubrecs_sent: i64 = 0
-        self.pubrecs_received: i64 = 0
-        self.pubrels_received: i64 = 0
-        self.pubcomps_received: i64 = 0
-        self.pings: i64 = 0
-        """PINGREQ that were answered."""
-        # What a publisher's messages touch lies together in memory, …
-        self.publish_received: i64 = 0
-        self.publish_bytes_received: i64 = 0
-        """Of whole packets."""
-        self.payload_received: i64 = 0
-        self.pubacks_sent: i64 = 0
-        # … and so does what a subscriber's do, beside the link's outbox.
-        self.pubacks_received: i64 = 0
-        self.reads: i64 = 0
-        self.bytes_received: i64 = 0
-        self.writes: i64 = 0
-        self.bytes_sent: i64 = 0
-        self.publish_sent: i64 = 0
-        self.payload_sent: i64 = 0
-        self.outbox_bytes = 0
-        """That wait on the outbox."""
 
     def count(self, direction: int, packet_type: int, packets: int, size: int) -> None:
         """Packets of a rare type, so many bytes together."""
@@ -116,25 +101,6 @@ class Traffic(Timed):
         if rare is None:
             rare = self.rare = {}
         rare[place] = rare.get(place, 0) + amount
-
-    def count_abandoned(self, packets: bytes, is_version_5: bool) -> None:
-        """Whole packets that were counted, and were never handed to the transport."""
-        position = 0
-        while position < len(packets):
-            packet_type = packets[position] >> 4
-            body, end = find_packet(packets, position, MAXIMUM_VARIABLE_BYTE_INTEGER + 5)
-            if packet_type == PUBLISH:
-                reader = Reader(packets, body, end, True)
-                body += 2 + reader.two_byte_integer() + (2 if packets[position] & 6 else 0)
-                if is_version_5:
-                    reader.position = body
-                    properties = reader.variable_byte_integer()
-                    body = reader.position + properties
-                self.publish_sent -= 1
-                self.payload_sent -= end - body
-            else:
-                self.count(SENT, packet_type, -1, position - end)
-            position = end
 
 
 class Account:
@@ -260,23 +226,30 @@ class Meter:
         for place, amount in enumerate(figures):
             into[place] += amount
 
-    def collect(self, traffic: Traffic, account: Account) -> None:
+    def is_idle(self, connection: Reading) -> bool:
+        """Whether it has read and written nothing since it was collected."""
+        traffic = connection.traffic
+        return connection.reads == traffic.collected_reads and connection.writes == traffic.collected_writes
+
+    def collect(self, connection: Reading, account: Account) -> None:
         """Move what a connection has counted into its client's account."""
-        if traffic.reads == traffic.collected_reads and traffic.writes == traffic.collected_writes:
+        if self.is_idle(connection):
             return
-        _add_traffic(account, traffic)
-        _add_traffic(self.total, traffic)
-        traffic.rare = None
-        traffic.collected_received = traffic.bytes_received
-        traffic.collected_sent = traffic.bytes_sent
-        traffic.collected_put = traffic.bytes_sent + traffic.outbox_bytes
-        traffic.collected_reads = traffic.reads
-        traffic.collected_writes = traffic.writes
-        traffic.publish_received = traffic.publish_bytes_received = traffic.payload_received = 0
-        traffic.pubacks_received = traffic.pubrecs_received = traffic.pubrels_received = traffic.pubcomps_received = 0
-        traffic.publish_sent = traffic.payload_sent = 0
-        traffic.pubacks_sent = traffic.pubrecs_sent = traffic.pubrels_sent = traffic.pubcomps_sent = 0
+        _add_traffic(account, connection)
+        _add_traffic(self.total, connection)
+        connection.publish_received = connection.publish_bytes_received = connection.payload_received = 0
+        connection.publish_sent = connection.payload_sent = 0
+        connection.pubacks_received = connection.pubacks_sent = 0
+        traffic = connection.traffic
+        traffic.pubrecs_received = traffic.pubrels_received = traffic.pubcomps_received = 0
+        traffic.pubrecs_sent = traffic.pubrels_sent = traffic.pubcomps_sent = 0
         traffic.pings = 0
+        traffic.rare = None
+        traffic.collected_received = connection.bytes_received
+        traffic.collected_sent = connection.bytes_sent
+        traffic.collected_put = connection.bytes_sent + connection.outbox_bytes
+        traffic.collected_reads = connection.reads
+        traffic.collected_writes = connection.writes
 
     def add(self, account: Account, place: int, amount: int) -> None:
         """What the server knows of a layer below MQTT."""
@@ -333,30 +306,30 @@ def total_bytes(figures: list[int], direction: int) -> int:
     return sum(figures[direction + MQTT : direction + TCP_IP + 1])
 
 
-def _add_traffic(account: Account, traffic: Traffic) -> None:
-    publish_bytes = int(
-        traffic.bytes_sent + traffic.outbox_bytes - traffic.collected_put
-    )  # less what is something else
+def _add_traffic(account: Account, connection: Reading) -> None:
+    traffic = connection.traffic
+    put = connection.bytes_sent + connection.outbox_bytes
+    publish_bytes = int(put - traffic.collected_put)  # less what is something else
     for place, amount in (
-        (RECEIVED + TRANSFERS, traffic.reads - traffic.collected_reads),
-        (RECEIVED + MQTT, traffic.bytes_received - traffic.collected_received),
-        (RECEIVED + PAYLOAD, traffic.payload_received),
-        (RECEIVED + PACKETS + PUBLISH, traffic.publish_received),
-        (RECEIVED + PACKET_BYTES + PUBLISH, traffic.publish_bytes_received),
-        (SENT + TRANSFERS, traffic.writes - traffic.collected_writes),
-        (SENT + MQTT, traffic.bytes_sent - traffic.collected_sent),
-        (SENT + PAYLOAD, traffic.payload_sent),
-        (SENT + PACKETS + PUBLISH, traffic.publish_sent),
+        (RECEIVED + TRANSFERS, connection.reads - traffic.collected_reads),
+        (RECEIVED + MQTT, connection.bytes_received - traffic.collected_received),
+        (RECEIVED + PAYLOAD, connection.payload_received),
+        (RECEIVED + PACKETS + PUBLISH, connection.publish_received),
+        (RECEIVED + PACKET_BYTES + PUBLISH, connection.publish_bytes_received),
+        (SENT + TRANSFERS, connection.writes - traffic.collected_writes),
+        (SENT + MQTT, connection.bytes_sent - traffic.collected_sent),
+        (SENT + PAYLOAD, connection.payload_sent),
+        (SENT + PACKETS + PUBLISH, connection.publish_sent),
     ):
         if amount:
             account.add(place, int(amount))
     for direction, packet_type, packets, size in (
-        (RECEIVED, PUBACK, traffic.pubacks_received, _ACKNOWLEDGEMENT_BYTES),
+        (RECEIVED, PUBACK, connection.pubacks_received, _ACKNOWLEDGEMENT_BYTES),
         (RECEIVED, PUBREC, traffic.pubrecs_received, _ACKNOWLEDGEMENT_BYTES),
         (RECEIVED, PUBREL, traffic.pubrels_received, _ACKNOWLEDGEMENT_BYTES),
         (RECEIVED, PUBCOMP, traffic.pubcomps_received, _ACKNOWLEDGEMENT_BYTES),
         (RECEIVED, PINGREQ, traffic.pings, 2),
-        (SENT, PUBACK, traffic.pubacks_sent, _ACKNOWLEDGEMENT_BYTES),
+        (SENT, PUBACK, connection.pubacks_sent, _ACKNOWLEDGEMENT_BYTES),
         (SENT, PUBREC, traffic.pubrecs_sent, _ACKNOWLEDGEMENT_BYTES),
         (SENT, PUBREL, traffic.pubrels_sent, _ACKNOWLEDGEMENT_BYTES),
         (SENT, PUBCOMP, traffic.pubcomps_sent, _ACKNOWLEDGEMENT_BYTES),

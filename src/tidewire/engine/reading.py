@@ -29,6 +29,15 @@ class Reading(Link):
 
     def __init__(self, transport: Transport, outgoing: Outgoing) -> None:
         super().__init__(transport, outgoing)
+        self.bytes_received: i64 = 0
+        self.reads: i64 = 0
+        """From the beginning; what follows, since the meter collected it."""
+        self.pubacks_received: i64 = 0
+        self.pubacks_sent: i64 = 0
+        self.publish_received: i64 = 0
+        self.publish_bytes_received: i64 = 0
+        """Of whole packets."""
+        self.payload_received: i64 = 0
         self.kept = b""
         """Bytes of a packet whose end has not come."""
         self.chunks: list[bytes] | None = None
@@ -87,15 +96,15 @@ class Reading(Link):
         """PUBACK, PUBREC or PUBCOMP; before 5.0 there is only the positive one [MQTT-3.3.5-2]."""
         if reason_code and self.version == V5:
             self.put(head[:1] + b"\x03" + identifier + bytes([reason_code]))
-            self.count(SENT, head[0] >> 4, 1, 5)
+            self.traffic.count(SENT, head[0] >> 4, 1, 5)
         else:
             first: i64 = head[0]
             if first == 0x40:
                 self.pubacks_sent += 1
             elif first == 0x50:
-                self.pubrecs_sent += 1
+                self.traffic.pubrecs_sent += 1
             else:
-                self.pubcomps_sent += 1
+                self.traffic.pubcomps_sent += 1
             outbox = self.outbox
             outbox.append(head)
             outbox.append(identifier)

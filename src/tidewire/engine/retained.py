@@ -156,13 +156,14 @@ class RetainedMessages:
 
     def match(self, topic_filter: bytes) -> list[Message]:
         """The retained messages of all topics that a filter (without share name) matches."""
-        return self.walk(topic_filter, self.last_number).found
+        walk = self.walk(topic_filter, self.last_number)
+        while not walk.is_done():
+            walk.go_on(self.levels + 1)
+        return walk.found
 
     def walk(self, topic_filter: bytes, last_number: int) -> Walk:
-        """`match` for the messages up to a number, with what it took to find them."""
-        walk = Walk(topic_filter.split(b"/"), last_number)
-        _collect(self._root, 0, walk)
-        return walk
+        """`match` for the messages up to a number, a part at a time."""
+        return Walk(self._root, topic_filter.split(b"/"), last_number)
 
     def expire(self, message: Message) -> None:
         """Forget a message that has expired, if it is still its topic's."""
@@ -197,49 +198,66 @@ class RetainedMessages:
 
 
 class Walk:
-    """The messages that a filter matches, and the nodes visited to find them."""
+    """Looks for the messages that a filter matches, as far as it is told to at a time.
 
-    def __init__(self, levels: list[bytes], last_number: int) -> None:
-        self.levels = levels
-        self.last_number = last_number
+    What is set or cleared meanwhile may be found or not."""
+
+    def __init__(self, root: _Node, levels: list[bytes], last_number: int) -> None:
         self.found: list[Message] = []
-        self.visited = 0
+        self._levels = levels
+        self._last_number = last_number
+        self._nodes = [[root]]
+        """Nodes that are still to be visited, from the root downwards: at each level the siblings, …"""
+        self._positions = [0]
+        """… which of them is next, …"""
+        self._depths = [0]
+        """… and which level of the filter they are held against; _BELOW: the filter's # has matched above."""
 
-    def visit(self, node: _Node) -> None:
-        if node.message is not None and node.number <= self.last_number:
+    def is_done(self) -> bool:
+        return not self._nodes
+
+    def go_on(self, most: int) -> int:
+        """Visit at most so many nodes; returns how many were visited in vain."""
+        visited = 0
+        found = len(self.found)
+        while self._nodes and visited < most:
+            siblings, position = self._nodes[-1], self._positions[-1]
+            if position >= len(siblings):
+                self._nodes.pop()
+                self._positions.pop()
+                self._depths.pop()
+                continue
+            self._positions[-1] = position + 1
+            self._visit(siblings[position], self._depths[-1])
+            visited += 1
+        return visited - (len(self.found) - found)
+
+    def _visit(self, node: _Node, depth: int) -> None:
+        levels = self._levels
+        level = b"#" if depth == _BELOW else levels[depth] if depth < len(levels) else b""
+        is_end = depth == len(levels)
+        if (is_end or level == b"#") and node.message is not None and node.number <= self._last_number:
             self.found.append(node.message)
+        children = node.children
+        if children is None or is_end:
+            return
+        if level != b"#" and level != b"+":
+            child = children.get(level)
+            if child is not None:
+                self._descend([child], depth + 1)
+        elif depth == 0:
+            named = [child for name, child in children.items() if name[:1] != b"$"]  # [MQTT-4.7.2-1]
+            self._descend(named, _BELOW if level == b"#" else 1)
+        else:
+            self._descend(list(children.values()), _BELOW if level == b"#" else depth + 1)
+
+    def _descend(self, siblings: list[_Node], depth: int) -> None:
+        self._nodes.append(siblings)
+        self._positions.append(0)
+        self._depths.append(depth)
 
 
-def _collect(node: _Node, depth: int, walk: Walk) -> None:
-    walk.visited += 1
-    levels = walk.levels
-    if depth == len(levels):
-        walk.visit(node)
-        return
-    level = levels[depth]
-    if level == b"#":
-        _collect_all(node, depth == 0, walk)
-        return
-    children = node.children
-    if children is None:
-        return
-    if level == b"+":
-        for name, child in children.items():
-            if depth or name[:1] != b"$":  # [MQTT-4.7.2-1]
-                _collect(child, depth + 1, walk)
-        return
-    child_or_none = children.get(level)
-    if child_or_none is not None:
-        _collect(child_or_none, depth + 1, walk)
-
-
-def _collect_all(node: _Node, at_root: bool, walk: Walk) -> None:
-    walk.visited += 1
-    walk.visit(node)
-    if node.children is not None:
-        for name, child in node.children.items():
-            if not (at_root and name[:1] == b"$"):
-                _collect_all(child, False, walk)
+_BELOW: Final = -1
 
 
 class RetainedDelivery:
@@ -256,16 +274,11 @@ class RetainedDelivery:
         self.no_local = no_local
         self.identifier = identifier
         self.last_number = last_number
-        self.messages: list[Message] | None = None
-        """What was found, None before its turn has come."""
+        self.walk: Walk | None = None
+        """What looks for its messages, None before its turn has come."""
         self.position = 0
+        """Of what it has found: what comes before was delivered."""
         self._repetitions = 0
-
-    def find(self, retained: RetainedMessages) -> int:
-        """Look for its messages; returns the nodes visited in vain."""
-        walk = retained.walk(self.topic_filter, self.last_number)
-        self.messages = walk.found
-        return walk.visited - len(walk.found)
 
     def repeat_as(self, other: RetainedDelivery) -> None:
         """Subscribed to once more while it waits: all of it comes once more [MQTT-3.8.4-5], with the new options."""
@@ -280,6 +293,6 @@ class RetainedDelivery:
         if not self._repetitions:
             return False
         self._repetitions -= 1
-        self.messages = None
+        self.walk = None
         self.position = 0
         return True

@@ -273,7 +273,7 @@ class Router(Timed):
         sessions = route.plain
         run_format = 5 if connection.version == 5 else 4
         run_length = count * length
-        enough = self.limits.early_flush_bytes
+        enough: i64 = self.limits.early_flush_bytes
         outgoing = self.outgoing
         sent: i64 = 0
         sent_bytes: i64 = 0

@@ -124,14 +124,16 @@ class Session(Delivery):
                 broker.later(self)
                 return
             delivery = next(iter(waiting.values()))
-            if delivery.messages is None:
-                budget -= delivery.find(broker.retained)
-                continue
-            if delivery.position >= len(delivery.messages):
-                if not delivery.begin_again():
+            walk = delivery.walk
+            if walk is None:
+                walk = delivery.walk = broker.retained.walk(delivery.topic_filter, delivery.last_number)
+            if delivery.position >= len(walk.found):
+                if not walk.is_done():
+                    budget -= walk.go_on(budget)
+                elif not delivery.begin_again():
                     del waiting[delivery.topic_filter]
                 continue
-            message = delivery.messages[delivery.position]
+            message = walk.found[delivery.position]
             qos = min(message.qos, delivery.qos)
             if qos and (self.queue is not None or self.waiting_messages() >= self.window):
                 return  # the next acknowledgement comes back here

@@ -255,6 +255,24 @@ class TopicChanges(Struct, frozen=True, kw_only=True):
     """There are more topics than the feed keeps: messages of further ones are counted as unseen."""
 
 
+class BudgetInfo(Struct, frozen=True, kw_only=True):
+    """How far a budget of a metered link is used in its running period."""
+
+    name: str
+    client_identifier: str
+    """Whose; empty where all that it is for share it."""
+    period: str
+    """"day" or "month"."""
+    counts: str
+    """What counts: "total", "mqtt" or "payload"."""
+    used_bytes: int
+    limit_bytes: int
+    warn_at: float
+    """The share of the limit at which there is a warning."""
+    action: str
+    """What becomes of it at the limit: "warn", "throttle" or "refuse"."""
+
+
 class Done(Struct, frozen=True, kw_only=True):
     """It was done."""
 

@@ -5,13 +5,14 @@ Looked at every `CHECK_S`, so a client may move a little more than its limit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
 from tidewire.engine import meter
 from tidewire.engine.meter import CLIENT_KIND, REFUSED, THROTTLED, UNRESTRAINED, Account, total_bytes
+from tidewire.server.admin_types import BudgetInfo
 from tidewire.server.log import logger, quoted
 from tidewire.server.meter_config import BudgetConfig
 
@@ -57,6 +58,12 @@ class LiveBudgets(meter.Budgets):
             changed += budget.check([account for account in members if budget.is_for(account)])
         return changed
 
+    def used(self, accounts: Iterable[Account]) -> Iterator[BudgetInfo]:
+        """How far each budget is used: of all together where they share it, else of each client that it is for."""
+        members = [account for account in accounts if account.kind == CLIENT_KIND]
+        for budget in self._budgets:
+            yield from budget.used([account for account in members if budget.is_for(account)])
+
     def begin_anew(self, period: str) -> None:
         """A "day" or a "month" has begun."""
         for budget in self._budgets:
@@ -95,6 +102,25 @@ class _Budget:
         if self.config.together:
             return members if self._has_spent("", sum(map(self._used, members))) else []
         return [account for account in members if self._has_spent(account.name, self._used(account))]
+
+    def used(self, members: list[Account]) -> list[BudgetInfo]:
+        """All together, or each of them."""
+        if self.config.together:
+            return [self._info("", sum(map(self._used, members)))]
+        return [self._info(account.name, self._used(account)) for account in members]
+
+    def _info(self, name: str, used: int) -> BudgetInfo:
+        config = self.config
+        return BudgetInfo(
+            name=config.name,
+            client_identifier=name,
+            period=config.period,
+            counts=config.counts,
+            used_bytes=used,
+            limit_bytes=config.limit_bytes,
+            warn_at=config.warn_at,
+            action=config.action,
+        )
 
     def _has_spent(self, name: str, used: int) -> bool:
         """Note what was used; True when the limit is reached by that."""

@@ -60,7 +60,7 @@ class ClientProtocol(asyncio.Protocol):
         self.connection = self.receiver = self.server.broker.accept(transport, written(self.name), self.server.clock())
         if self.endpoint is not None and self.endpoint.tls is not None:
             self.connection.certificate = self.endpoint.tls.certificate(transport.get_extra_info("ssl_object"))
-        self.below = self.connection.below = BelowMqtt(transport)
+        self.below = self.connection.traffic.below = BelowMqtt(transport)
         self.server.gate.admit(self, transport)
 
     def data_received(self, data: bytes) -> None:

@@ -19,6 +19,7 @@ import msgspec
 from tidewire.engine.changes import MeterRow
 from tidewire.engine.meter import RECEIVED, SENT, Account, Branch, total_bytes
 from tidewire.engine.timers import BUCKETS_PER_SECOND
+from tidewire.server.admin_types import BudgetInfo
 from tidewire.server.budgets import CHECK_S, LiveBudgets
 from tidewire.server.log import logger
 from tidewire.server.meter_config import MeterConfig
@@ -162,6 +163,13 @@ class Metering:
         meter = self._meter
         return [self._one(account, period) for account in (meter.nobody, meter.other_clients, meter.other_branches)]
 
+    def budgets_used(self) -> Iterable[BudgetInfo]:
+        """How far the budgets are used now."""
+        if not self.budgets:
+            return ()
+        self._collect_few()
+        return self.budgets.used(self._meter.clients.values())
+
     def history(self, kind: str = "total", name: str = "") -> list[Metered]:
         """Days and months gone by, the newest first. With a store this reads the file: call it on a thread.
 
@@ -206,8 +214,7 @@ class Metering:
         for _ in range(min(self._share, len(self._asked))):
             protocol = self._asked.popleft()
             connection = protocol.connection
-            is_idle = (connection.reads, connection.writes) == (connection.collected_reads, connection.collected_writes)
-            if not connection.closed and not is_idle:
+            if not connection.closed and not self._meter.is_idle(connection):
                 self.collect(protocol)
 
     # -- keeping

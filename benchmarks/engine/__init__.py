@@ -1,0 +1,1 @@
+"""What the engine alone takes for a message: builds of it side by side, without sockets."""
