@@ -278,7 +278,10 @@ def _outputs(block: Block) -> list[str]:
 
 
 def _pattern(expected: str, measures: bool) -> str:
-    """What the output has to match: … is anything, and of a measurement each number is any."""
+    """What the output has to match: … is anything, and of a measurement each number is any, and what limited it."""
     pattern = re.escape(expected).replace("…", ".*")
+    if not measures:
+        return pattern
+    pattern = re.sub(r"(limited\\ by(?:\\ )+).*", r"\1.*", pattern)
     number = r"\d+(?:(?:\\ )\d{3})*(?:\\\.\d+)?"
-    return re.sub(number, lambda _: r"\d+(?: \d{3})*(?:\.\d+)?", pattern) if measures else pattern
+    return re.sub(number, lambda _: r"\d+(?: \d{3})*(?:\.\d+)?", pattern)

@@ -5,7 +5,8 @@ page has to itself.
 
 - `mqtt://localhost` and paho's `hostname="127.0.0.1"` get the port of that broker written behind them, and so do
   `tidewire pub` and its sisters and Mosquitto's, as `-p PORT`. `tidewire serve` takes any free port, and 127.0.0.1 for
-  0.0.0.0. `tidewire bench` measures for a moment only, and of what it prints each number stands for any.
+  0.0.0.0. `tidewire bench` measures for a moment only, and of what it prints each number stands for any,
+  and what limited it for whatever did.
 - What stands in a ```text block right behind it, in a comment `<!-- prints: … -->`, or in a console block below its
   commands, is all that a terminal shows; `…` stands for anything within a line. `<!-- prints -->` before a ```text
   block binds it to the last block, whatever lies between.

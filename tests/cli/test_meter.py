@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ import pytest
 from tests.cli.running import run
 from tests.process import BrokerProcess
 from tests.store.stores import batch_of
+from tidewire.cli import meter as meter_command
 from tidewire.engine import meter
+from tidewire.server.metering import ROUND_S
 from tidewire.store.meter_rows import described, encoded
 from tidewire.store.sqlite import StoreFile
+from tidewire.sync import Client
+from tidewire.testing import BrokerThread
 from tidewire.wire.packets import Disconnect, Publish
 
 
@@ -149,3 +154,61 @@ def test_a_stopped_broker_has_left_what_its_clients_cost(tmp_path: Path) -> None
     assert row["received"]["packets"]["CONNECT"][0] == 1
     (branch,) = lines(tmp_path / "data", "--topics", "--period", "day")
     assert (branch["name"], branch["received"]["payload"]) == ("plant/1", 100)
+
+
+# -- from $SYS
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[BrokerThread]:
+    """A broker that runs, and has told of 100 bytes that a client has published."""
+    with BrokerThread(limits={"sys_interval_s": 1}) as broker:
+        with Client(broker.url, client_id="sensor") as client:
+            client.publish("plant/1/speed", b"x" * 100, qos=1)
+        broker.clock.advance(2 * ROUND_S)
+        yield broker
+
+
+@pytest.mark.parametrize("period", ["day", "month"])
+def test_a_broker_that_runs_is_asked_for_its_totals_over_mqtt(running: BrokerThread, period: str) -> None:
+    result = run("meter", "--url", running.url, "--period", period)
+    assert result.exit_code == 0, result.output
+    [row] = map(json.loads, result.output.splitlines())
+    assert (row["kind"], row["period"], row["received"]["payload"]) == ("total", period, 100)
+    assert row["total"] > row["received"]["mqtt"] + row["sent"]["mqtt"] > 100
+
+
+def test_what_sys_does_not_tell_is_a_dash(running: BrokerThread) -> None:
+    result = run("meter", "--sys", "-p", str(running.port), "--table")
+    assert [line.split()[:4] for line in result.output.splitlines()] == [
+        ["NAME", "PERIOD", "MESSAGES", "PAYLOAD"],
+        ["(total)", "month", "–", "100"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["sensor-1"], "$SYS has the totals of all clients alone, so it cannot go with CLIENT"),
+        (["--topics"], "so it cannot go with --topics"),
+        (["--data", "data"], "so it cannot go with --data"),
+        (["--period", "2026-11"], "$SYS has the running day and month, not 2026-11; give --period day or month"),
+    ],
+)
+def test_what_only_the_store_can_tell_is_refused_with_sys(arguments: list[str], fault: str) -> None:
+    result = run("meter", "-h", "localhost", *arguments)
+    assert (result.exit_code, result.output.count("\n")) == (2, 1), result.output
+    assert fault in result.output
+
+
+def test_a_broker_without_a_meter_in_sys_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meter_command, "PATIENCE_S", 0.2)
+    with BrokerThread() as broker:
+        result = run("meter", "--url", broker.url)
+    assert (result.exit_code, result.output.count("\n")) == (27, 1)
+    assert "nothing has come from $SYS/broker/meter in 0.2 s: the broker has none" in result.output
+
+
+def test_a_broker_that_is_not_there_is_named() -> None:
+    result = run("meter", "--unix", "no such socket")
+    assert (result.exit_code, result.output.count("\n")) == (14, 1), result.output

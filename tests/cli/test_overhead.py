@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.running import run
-from tidewire.overhead import kernel, protocols
+from tidewire.overhead import protocols
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only the kernel of Linux counts segments")
 
@@ -93,7 +93,7 @@ def test_a_mistake_is_one_clear_line(arguments: list[str], said: str) -> None:
 
 
 def test_a_kernel_that_does_not_count_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     ended = run("overhead", "--only", "costs", "--transport", "tcp")
     assert (ended.exit_code, ended.stdout) == (14, "")
     assert ended.stderr.startswith("tidewire: only the kernel of Linux (4.19 or newer) counts the segments")

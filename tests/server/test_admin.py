@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import isawaitable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.server.administered import START, Setup, administered, run
+from tidewire.access.passwords import set_password
 from tidewire.server.access_config import AccessConfig, RuleConfig
 from tidewire.server.admin import LISTED, Admin, AdminFault
 from tidewire.server.admin_types import MessageProperties, Viewer
 from tidewire.server.config import Config
+from tidewire.server.meter_config import BudgetConfig, MeterConfig
 from tidewire.wire.codes import ReasonCode
 from tidewire.wire.packets import Disconnect, Publish, Subscribe, SubscriptionRequest, Will
 from tidewire.wire.properties import SESSION_EXPIRY_INTERVAL, Properties
@@ -40,12 +44,17 @@ def lasting(seconds: int) -> Properties:
     return properties
 
 
-def pages(page: Callable[[str], list[Any]], name: Callable[[Any], str]) -> list[Any]:
+async def pages(page: Callable[[str], Any], name: Callable[[Any], str]) -> list[Any]:
     """All pages of a listing, one after the other."""
     found: list[Any] = []
-    while entries := page(name(found[-1]) if found else ""):
+    while entries := await settled(page(name(found[-1]) if found else "")):
         found += entries
     return found
+
+
+async def settled(answer: Any) -> Any:
+    """Of a call that takes its time, too."""
+    return await answer if isawaitable(answer) else answer
 
 
 # -- laws
@@ -64,7 +73,7 @@ def test_the_pages_of_clients_are_the_whole_listing(names: list[str], limit: int
                 setup.clock.now += number % 2
             whole = setup.admin.clients(limit=LISTED, order=order)
             assert sorted(info.client_identifier for info in whole) == sorted(names)
-            paged = pages(
+            paged = await pages(
                 lambda after: setup.admin.clients(after=after, limit=limit, order=order),
                 lambda info: info.client_identifier,
             )
@@ -80,7 +89,7 @@ def test_the_pages_of_retained_messages_are_those_that_match(topics: list[str], 
         async with administered() as setup:
             for topic in topics:
                 setup.admin.publish(topic, b"kept", retain=True)
-            paged = pages(
+            paged = await pages(
                 lambda after: setup.admin.retained(topic_filter, after=after, limit=limit), lambda info: info.topic
             )
             expected = {topic.encode() for topic in topics if matches(topic_filter.encode(), topic.encode())}
@@ -102,12 +111,12 @@ def test_a_dry_run_says_what_the_deletion_then_does(
         async with administered() as setup:
             for topic, payload in messages.items():
                 setup.admin.publish(topic, payload, retain=True)
-            before = {info.topic: info for info in setup.admin.retained()}
-            said = setup.admin.delete_retained(topic_filter, contains)
-            assert setup.admin.retained() == list(before.values())  # nothing has happened yet
-            done = setup.admin.delete_retained(topic_filter, contains, dry_run=False)
+            before = {info.topic: info for info in await setup.admin.retained()}
+            said = await setup.admin.delete_retained(topic_filter, contains)
+            assert await setup.admin.retained() == list(before.values())  # nothing has happened yet
+            done = await setup.admin.delete_retained(topic_filter, contains, dry_run=False)
             assert (done.count, done.bytes, done.topics) == (said.count, said.bytes, said.topics)
-            left = {info.topic for info in setup.admin.retained()}
+            left = {info.topic for info in await setup.admin.retained()}
             gone = {
                 topic
                 for topic, payload in messages.items()
@@ -212,13 +221,13 @@ def test_what_is_published_reaches_its_subscribers_and_is_retained_with_where_it
             message = reader.received[-1]
             assert isinstance(message, Publish)
             assert (message.topic, message.payload, message.qos) == (b"a/b", b"x", 1)
-            (kept,) = setup.admin.retained()
+            (kept,) = await setup.admin.retained()
             assert (kept.payload, kept.qos, kept.expires_s, kept.published_at) == (b"x", 1, 60.0, START)
             assert kept.properties == MessageProperties(
                 content_type="text/plain", correlation_data=b"\0", user_properties=[("k", "v"), ("k", "w")]
             )
             setup.client("lamp").send(Publish(b"a/c", b"y" * 100, retain=True))
-            (kept,) = setup.admin.retained("a/c", payload_bytes=10)
+            (kept,) = await setup.admin.retained("a/c", payload_bytes=10)
             assert (kept.publisher, kept.address, kept.payload, kept.payload_bytes) == (
                 "lamp", "192.0.2.7:4711", b"y" * 10, 100,
             )  # fmt: skip
@@ -232,7 +241,7 @@ def test_a_subscriber_sees_that_a_retained_message_was_deleted() -> None:
             reader = setup.client("reader")
             reader.send(Subscribe(1, [SubscriptionRequest(b"a", retain_as_published=True)]))
             setup.admin.publish("a", b"x", retain=True)
-            setup.admin.delete_retained("a", dry_run=False)
+            await setup.admin.delete_retained("a", dry_run=False)
             message = reader.received[-1]
             assert isinstance(message, Publish)
             assert (message.topic, message.payload, message.retain) == (b"a", b"", True)
@@ -245,9 +254,9 @@ def test_a_viewer_sees_and_publishes_what_the_rules_let_that_user() -> None:
         async with administered(access=RULES) as setup:
             for topic in ("open/a", "alice/a", "secret"):
                 assert setup.admin.publish(topic, b"x", retain=True).reason_code == 16  # the operator may
-            seen = {user: topics_of(setup, Viewer(user)) for user in ("alice", "bob", None)}
+            seen = {user: await topics_of(setup, Viewer(user)) for user in ("alice", "bob", None)}
             assert seen == {"alice": ["alice/a", "open/a"], "bob": ["open/a"], None: ["open/a"]}
-            assert topics_of(setup, None) == ["alice/a", "open/a", "secret"]
+            assert await topics_of(setup, None) == ["alice/a", "open/a", "secret"]
             assert setup.admin.publish("alice/a", viewer=Viewer("bob")).reason_code == ReasonCode.NOT_AUTHORIZED
             assert setup.admin.publish("alice/a", viewer=Viewer("alice")).reason_code == 16
             with pytest.raises(AdminFault, match="do not let bob subscribe to secret"):
@@ -256,8 +265,8 @@ def test_a_viewer_sees_and_publishes_what_the_rules_let_that_user() -> None:
     run(check())
 
 
-def topics_of(setup: Setup, viewer: Viewer | None) -> list[str]:
-    return [info.topic for info in setup.admin.retained(viewer=viewer)]
+async def topics_of(setup: Setup, viewer: Viewer | None) -> list[str]:
+    return [info.topic for info in await setup.admin.retained(viewer=viewer)]
 
 
 # -- the broker
@@ -352,7 +361,62 @@ def test_what_is_asked_wrongly_is_refused_in_one_line(ask: Callable[[Admin], Any
     async def check() -> None:
         async with administered() as setup:
             with pytest.raises(AdminFault, match=answer) as fault:
-                ask(setup.admin)
+                await settled(ask(setup.admin))
             assert "\n" not in str(fault.value)
+
+    run(check())
+
+
+# -- budgets
+
+
+def test_budgets_say_how_far_they_are_used_the_fullest_first() -> None:
+    async def check() -> None:
+        budgets = [
+            BudgetConfig("each", 1000, clients="sensor-*", counts="payload"),
+            BudgetConfig("all", 500, clients="sensor-*", counts="payload", together=True, action="refuse"),
+        ]
+        async with administered(meter=MeterConfig(budgets=budgets)) as setup:
+            for name, size in (("sensor-1", 100), ("sensor-2", 300), ("other", 7)):
+                setup.client(name).send(Publish(b"t", bytes(size)))
+            found = setup.admin.budgets()
+            assert [(info.name, info.client_identifier, info.used_bytes, info.limit_bytes) for info in found] == [
+                ("all", "", 400, 500),
+                ("each", "sensor-2", 300, 1000),
+                ("each", "sensor-1", 100, 1000),
+            ]
+            assert [info.action for info in found] == ["refuse", "warn", "warn"]
+            assert setup.admin.budgets(limit=1) == found[:1]
+
+    run(check())
+
+
+# -- who looks
+
+
+def test_who_signs_in_is_who_the_password_file_knows(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    set_password(users, "ann", b"spring tide")
+
+    async def check() -> None:
+        access = AccessConfig(password_file=str(users), attempts=2)
+        async with administered(access=access) as setup:
+            assert setup.admin.has_users()
+            assert await setup.admin.sign_in("ann", "spring tide", "192.0.2.7:1") == Viewer("ann")
+            for name, password in (("ann", "neap tide"), ("bob", "spring tide")):
+                assert await setup.admin.sign_in(name, password, "192.0.2.7:1") == "User or password is wrong."
+            refused = await setup.admin.sign_in("ann", "spring tide", "192.0.2.7:2")
+            assert refused == "There were too many wrong passwords from this address; wait a while."
+            assert await setup.admin.sign_in("ann", "spring tide", "192.0.2.8:1") == Viewer("ann")
+
+    run(check())
+
+
+def test_without_users_everybody_is_an_operator_unless_rules_restrict_them() -> None:
+    async def check() -> None:
+        async with administered() as setup:
+            assert (setup.admin.has_users(), setup.admin.nobody()) == (False, None)
+        async with administered(access=RULES) as setup:
+            assert (setup.admin.has_users(), setup.admin.nobody()) == (False, Viewer())
 
     run(check())

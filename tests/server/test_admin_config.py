@@ -9,12 +9,11 @@ import pytest
 
 from tidewire.server.admin_config import (
     AdminConfig,
-    AdminConfigFault,
     admin_faults,
-    check_addresses,
     read_token,
 )
 from tidewire.server.config import check_config, read_document
+from tidewire.server.http_config import HttpConfigFault, check_addresses
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
@@ -35,19 +34,19 @@ def test_the_token_is_the_first_line(token_file: Path) -> None:
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o666])
 def test_a_token_file_that_others_may_touch_is_refused_with_its_mend(token_file: Path, mode: int) -> None:
     token_file.chmod(mode)
-    with pytest.raises(AdminConfigFault, match=f"mend it: chmod 600 {token_file}$"):
+    with pytest.raises(HttpConfigFault, match=f"mend it: chmod 600 {token_file}$"):
         read_token(AdminConfig(str(token_file)))
 
 
 @pytest.mark.parametrize("text", ["", "\n", "short", "0123456789abcdef 0123456789abcdef", "é" * 40, "\x07" * 40])
 def test_a_token_that_could_be_guessed_or_not_be_sent_is_refused(token_file: Path, text: str) -> None:
     token_file.write_text(text)
-    with pytest.raises(AdminConfigFault, match="no token of 32 or more characters without spaces; make one: "):
+    with pytest.raises(HttpConfigFault, match="no token of 32 or more characters without spaces; make one: "):
         read_token(AdminConfig(str(token_file)))
 
 
 def test_a_token_file_that_is_not_there_is_named_with_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(AdminConfigFault, match=r"cannot read .*none: No such file.*; make one: "):
+    with pytest.raises(HttpConfigFault, match=r"cannot read .*none: No such file.*; make one: "):
         read_token(AdminConfig(str(tmp_path / "none")))
 
 
@@ -62,8 +61,8 @@ def test_a_token_file_that_is_not_there_is_named_with_how_to_make_it(tmp_path: P
     ],
 )
 def test_an_address_is_refused_where_the_token_could_be_read(fields: dict[str, Any], key: str, mend: str) -> None:
-    with pytest.raises(AdminConfigFault, match=mend) as fault:
-        check_addresses(AdminConfig("token", **fields))
+    with pytest.raises(HttpConfigFault, match=mend) as fault:
+        check_addresses(AdminConfig("token", **fields), "the token")
     assert fault.value.key == (key,)
 
 

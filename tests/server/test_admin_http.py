@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
@@ -227,6 +228,22 @@ def test_the_broker_is_shown(token_file: Path) -> None:
                 assert (await api.ask("GET", "/v1/ledger"))[1] == overview["drops"]
                 status, metrics = await api.ask("GET", "/metrics")
                 assert (status, "\ntidewire_connections 1\n" in metrics) == (200, True)
+
+    run(check())
+
+
+@pytest.mark.parametrize(("count", "shown"), [(0, set()), (1, {"lamp"}), (5, {"lamp", "door"})])
+def test_prometheus_is_told_of_as_many_clients_as_the_configuration_says(
+    token_file: Path, count: int, shown: set[str]
+) -> None:
+    async def check() -> None:
+        async with served(token_file, metrics_clients=count) as api:
+            with await api.client("lamp") as lamp, await api.client("door"):
+                await asyncio.to_thread(lamp.send, Publish(b"a", b"x" * 1000, 1, packet_identifier=1))
+                await asyncio.to_thread(lamp.receive)
+                _, metrics = await api.ask("GET", "/metrics")
+                assert set(re.findall(r'client="(\w+)"', metrics)) == shown
+                assert 'tidewire_metered_bytes_total{direction="in",layer="payload"} 1000\n' in metrics
 
     run(check())
 

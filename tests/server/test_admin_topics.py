@@ -215,6 +215,38 @@ def test_more_topics_than_one_take_brings_come_with_the_next(monkeypatch: Any) -
     run(check())
 
 
+def test_topics_that_somebody_looks_at_wait_for_no_others(monkeypatch: Any) -> None:
+    monkeypatch.setattr(admin_topics, "TAKEN_AT_ONCE", 2)
+
+    async def check() -> None:
+        async with administered() as setup:
+            client = setup.client("lamp")
+            with feed_of(setup) as feed:
+                client.send(*[Publish(b"t%d" % number, b"x") for number in range(5)])
+                first = ("t4", "t4", "unknown", "t3", "t2")
+                taken = [sorted(by_topic(feed.take(first).topics)) for _ in range(4)]
+                assert taken == [["t3", "t4"], ["t0", "t2"], ["t1"], []]
+
+    run(check())
+
+
+def test_what_is_not_read_in_time_is_not_taken_the_next_time() -> None:
+    async def check() -> None:
+        async with administered() as setup:
+            client = setup.client("lamp")
+            with feed_of(setup, budget_s=0.0) as feed:
+                for _ in range(3):
+                    client.send(*[Publish(b"t%03d" % (number % 500), bytes(50)) for number in range(4000)])
+                    feed.turn()
+                assert feed._turn_bytes == admin_topics.TURN_BYTES_LEAST
+                for _ in range(10):
+                    client.send(Publish(b"t", b"x"))
+                    feed.turn()
+                assert feed._turn_bytes == admin_topics.TURN_BYTES
+
+    run(check())
+
+
 def test_payloads_are_cut_once_all_of_them_are_large(monkeypatch: Any) -> None:
     monkeypatch.setattr(admin_topics, "PAYLOADS_BYTES", 1000)
 

@@ -1,7 +1,8 @@
-"""`tidewire meter`: what clients and topics cost, from the store of a broker that runs or has stopped."""
+"""`tidewire meter`: what clients and topics cost, from a broker's store, or, of all together, from its `$SYS`."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +11,10 @@ from typing import Final
 
 import click
 import msgspec
+from click.core import ParameterSource
 
+from tidewire.cli import exits
+from tidewire.cli.connection_options import Connection, connection_options
 from tidewire.cli.exits import tell
 from tidewire.cli.numbers import counted, grouped
 from tidewire.cli.screen import printable
@@ -18,6 +22,14 @@ from tidewire.cli.stored import directory_options, format_option, found, nobody_
 from tidewire.store.errors import StoreError
 from tidewire.store.inspection import reading
 from tidewire.store.meter_rows import LARGEST_FIRST, Flow, Metered, metered
+
+PATIENCE_S: Final = 10.0
+"""How long the broker may take to tell its totals: they are retained, so they come at once."""
+
+_OF_THE_STORE: Final = ("client", "topics", "limit", "directory", "config_file")
+"""Parameters that are for the store alone, …"""
+_OF_BOTH: Final = ("period", "as_json")
+"""… and those that say what to show; the others say how to connect."""
 
 _PERIOD: Final = r"day|month|\d{4}-(\d\d|\*)(-(\d\d|\*))?"
 _LAYERS: Final[tuple[tuple[str, Callable[[Flow], int]], ...]] = (
@@ -50,8 +62,14 @@ def _checked_period(context: click.Context, parameter: click.Parameter, period: 
 @click.option("--limit", type=click.IntRange(1), default=LARGEST_FIRST, metavar="N", help="The N costliest.")
 @directory_options
 @format_option
+@click.option("--sys", "wants_sys", is_flag=True, help="The totals that a broker tells over MQTT, in $SYS.")
+@connection_options
+@click.pass_context
 def meter(
+    context: click.Context,
     *,
+    connection: Connection,
+    wants_sys: bool,
     client: str | None,
     topics: bool,
     period: str,
@@ -65,13 +83,20 @@ def meter(
     CLIENT is a client identifier, shown layer by layer and by types of packets, or a pattern with * and ? as in a
     shell. A broker that runs has its figures of the last minute still to write.
 
+    With --sys, or with any option that says how to connect, a broker that runs is asked over MQTT; it tells the totals
+    of all its clients in the running day and month, to whom the access rules let read $SYS.
+
     \b
     Examples:
       tidewire meter
       tidewire meter sensor-17
       tidewire meter --period '2026-11-*' sensor-17
       tidewire meter --topics --period day
+      tidewire meter -h broker.example -u alice -P secret --period day
     """
+    if wants_sys or _given(context, lambda name: name not in (*_OF_THE_STORE, *_OF_BOTH)):
+        _check_sys(context, period)
+        exits.run(_show_sys(connection, period, wants_json(as_json)))
     data = found(directory, config_file)
     try:
         with reading(data.database) as database:
@@ -85,6 +110,62 @@ def meter(
         sys.stdout.flush()
     except BrokenPipeError:
         nobody_reads()
+
+
+def _given(context: click.Context, is_asked: Callable[[str], bool]) -> list[str]:
+    """The flags on the command line whose names are asked for."""
+    return [
+        parameter.opts[-1] if isinstance(parameter, click.Option) else parameter.human_readable_name
+        for parameter in context.command.params
+        if parameter.name is not None
+        and is_asked(parameter.name)
+        and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]
+
+
+def _check_sys(context: click.Context, period: str) -> None:
+    """Raise UsageError for what only the store can tell."""
+    if given := _given(context, lambda name: name in _OF_THE_STORE):
+        raise click.UsageError(f"$SYS has the totals of all clients alone, so it cannot go with {given[0]}")
+    if period not in ("day", "month"):
+        raise click.UsageError(f"$SYS has the running day and month, not {period}; give --period day or month")
+
+
+async def _show_sys(connection: Connection, period: str, as_json: bool) -> int:
+    """Print what a broker's `$SYS` says; the status to end with."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            total = await from_sys(connection, period)
+    except TimeoutError:
+        tell(f"nothing has come from $SYS/broker/meter in {PATIENCE_S:g} s: the broker has none, or it may not be read")
+        return exits.Exit.TIMED_OUT
+    except ValueError as error:
+        tell(f"$SYS/broker/meter has what is no number of bytes: {error}")
+        return exits.Exit.INPUT_OUTPUT
+    _write([total], None, as_json)
+    return exits.Exit.DONE
+
+
+async def from_sys(connection: Connection, period: str) -> Metered:
+    """The totals of the running "day" or "month", without counts of packets, once they are all there.
+
+    Raises ValueError for values that are no numbers, and what a client raises."""
+    topics = {f"$SYS/broker/meter/{period}/{way}/{name}": (way, name) for way in _WAYS for name in _NAMES}
+    flows = {way: Flow() for way in _WAYS}
+    missing = set(topics)
+    async with connection.client() as client, client.subscribe(f"$SYS/broker/meter/{period}/#") as messages:
+        async for message in messages:
+            if message.topic in topics:
+                way, name = topics[message.topic]
+                setattr(flows[way], name, int(message.text()))
+                missing.discard(message.topic)
+            if not missing:
+                break
+    return Metered("total", "", period, flows["received"], flows["sent"])
+
+
+_WAYS: Final = ("received", "sent")
+_NAMES: Final = ("payload", "mqtt", "websocket", "tls", "tcp_ip")
 
 
 def _write(rows: list[Metered], client: str | None, as_json: bool) -> None:
@@ -108,8 +189,9 @@ def _write(rows: list[Metered], client: str | None, as_json: bool) -> None:
 
 def _figures(row: Metered) -> Iterable[str]:
     both = (row.received, row.sent)
-    yield grouped(sum(_messages(flow) for flow in both))
-    for name in ("payload", "mqtt", "websocket", "tls", "tcp_ip"):
+    is_known = row.received.packets or row.sent.packets  # $SYS has none
+    yield grouped(sum(_messages(flow) for flow in both)) if is_known or not row.total else "–"
+    for name in _NAMES:
         yield grouped(sum(getattr(flow, name) for flow in both))
     yield grouped(row.total)
 

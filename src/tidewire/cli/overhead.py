@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Final, get_args
 
 import click
+from click.core import ParameterSource
 
 from tidewire.cli import exits
 from tidewire.cli.exits import Exit
+from tidewire.cli.overhead_advise import advise_command
 from tidewire.overhead import diagram, svg, tables
 from tidewire.overhead.costs import Form, TransportName, VersionName
 from tidewire.overhead.errors import MeasurementError
@@ -42,7 +44,7 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str) -> 
     return float(found[1]) * _UNITS_S[found[2]]
 
 
-@click.command()
+@click.group(invoke_without_command=True, subcommand_metavar="[advise …]")
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="Show this part; may be given several times.")
 @click.option(
     "--transport", "transports", type=click.Choice(get_args(TransportName)), multiple=True, help="Only this one."
@@ -86,7 +88,9 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str) -> 
     help="Draw flows and protocols into FILE too.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print all that was found as one line of JSON.")
+@click.pass_context
 def overhead(
+    context: click.Context,
     only: tuple[str, ...],
     transports: tuple[TransportName, ...],
     versions: tuple[VersionName, ...],
@@ -120,7 +124,11 @@ def overhead(
       tidewire overhead --only flows --transport wss --version 5.0 --qos 2
       tidewire overhead --only flows --only protocols --svg cost.svg
       tidewire overhead --transport tls --json
+      tidewire overhead advise --help
     """
+    if context.invoked_subcommand is not None:
+        _check_nothing_before(context)
+        return
     forms = _forms(transports, versions, alias)
     if not forms:
         raise click.UsageError("topic aliases are new in MQTT 5.0; leave out --alias, or take --version 5.0")
@@ -146,6 +154,19 @@ def overhead(
     if svg_file is not None:
         svg_file.write_text(svg.draw(report, "flows" in parts, "protocols" in parts), encoding="utf-8")
     click.echo(report.as_json() if as_json else _shown(report, parts, bool(versions)))
+
+
+overhead.add_command(advise_command, "advise")
+
+
+def _check_nothing_before(context: click.Context) -> None:
+    """Raise UsageError for options that would be lost."""
+    for parameter in context.command.params:
+        if parameter.name is not None and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+            command = context.invoked_subcommand
+            raise click.UsageError(
+                f"{parameter.opts[0]} is not for {command}, or stands after it; see {command} --help"
+            )
 
 
 def _check_topic(topic: str) -> None:

@@ -19,6 +19,7 @@ from tidewire.cli.exits import Exit
 from tidewire.cli.loop import loop_factory
 from tidewire.server import log
 from tidewire.server.config import Config, ConfigError, data_directory, read_config
+from tidewire.server.console_config import ConsoleConfig
 from tidewire.server.environment import unknown
 from tidewire.server.listener_config import ListenerConfig, TlsConfig
 from tidewire.server.process_file import process_file
@@ -59,6 +60,8 @@ TLS_PORT: Final = 8883
     help="Directory that keeps sessions and messages.",
 )
 @click.option("--memory", is_flag=True, help="Keep nothing: sessions and messages end with the process.")
+@click.option("--console/--no-console", default=None, help="Serve the web page. [default: if the file has [console]]")
+@click.option("--console-port", type=click.IntRange(0, 65_535), help="Its TCP port; 0: any free one. [default: 9884]")
 @click.option("--password-file", metavar="FILE", help="User names and passwords, made by `tidewire passwd`.")
 @click.option(
     "--log-level", "-l", type=click.Choice(["debug", "info", "warning", "error"]), help="What to log. [default: info]"
@@ -74,6 +77,8 @@ def serve(
     pid_file: Path | None,
     data: Path | None,
     memory: bool,
+    console: bool | None,
+    console_port: int | None,
     password_file: str | None,
     log_level: str | None,
 ) -> None:
@@ -100,6 +105,7 @@ def serve(
             config.unix_socket = unix_socket
         _add_listeners(config, port, tls_certificate, tls_key, websocket_port)
         _choose_data(config, data, memory)
+        _choose_console(config, console, console_port)
         if password_file is not None:
             config.access.password_file = password_file
         if log_level is not None:
@@ -129,6 +135,18 @@ def _choose_data(config: Config, data: Path | None, memory: bool) -> None:
             config.durability = "full"
     elif config.durability != "memory":
         config.data = str(data_directory(config, os.environ))
+
+
+def _choose_console(config: Config, wanted: bool | None, port: int | None) -> None:
+    """Whether there is a page, and where. Raises ConfigError."""
+    if wanted is False and port is not None:
+        raise ConfigError("--no-console wants no page, and --console-port says where it is; give one of them")
+    if wanted is False:
+        config.console = None
+    elif (wanted or port is not None) and config.console is None:
+        config.console = ConsoleConfig()
+    if config.console is not None and port is not None:
+        config.console.port = port
 
 
 def _add_listeners(
@@ -165,6 +183,14 @@ async def _serve(config: Config, read: Callable[[], Config]) -> bool:
     log.logger.info(
         "tidewire %s (%s, %s) serves MQTT on %s", __version__, form(), loop_name, ", ".join(server.addresses)
     )
+    if config.console is not None:  # last, so that its address is the last line
+        try:
+            from tidewire.console.app import serve_console  # noqa: PLC0415 (an extra)
+
+            await serve_console(server, config.console)
+        except ConfigError:
+            await server.stop()
+            raise
     await server.serve()
     return server.kept_all
 

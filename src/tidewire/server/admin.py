@@ -9,21 +9,22 @@ import asyncio
 import time
 import weakref
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from tidewire import __version__
 from tidewire._form import form
 from tidewire.engine.ledger import REASONS
-from tidewire.engine.message import Message
-from tidewire.server.admin_access import may_publish, may_subscribe, reader
+from tidewire.server import admin_retained
+from tidewire.server.admin_access import VIEWER, may_publish, may_subscribe
 from tidewire.server.admin_clients import ORDERS, client_detail, client_info, doors, sorted_clients
-from tidewire.server.admin_messages import PAYLOAD_SHOWN_BYTES, properties_of, shown_properties, time_left
+from tidewire.server.admin_messages import PAYLOAD_SHOWN_BYTES, properties_of
 from tidewire.server.admin_packet_shown import reason_name
 from tidewire.server.admin_packets import KEPT_PACKETS, PacketFeed, Watch
 from tidewire.server.admin_process import cpu_s, resident_bytes
 from tidewire.server.admin_types import (
     BridgeInfo,
+    BudgetInfo,
     ClientDetail,
     ClientInfo,
     Deleted,
@@ -42,6 +43,7 @@ from tidewire.wire.errors import InvalidTopic, ProtocolViolation
 from tidewire.wire.topics import check_topic_filter, split_share
 
 if TYPE_CHECKING:
+    from tidewire.engine.routing import Route
     from tidewire.engine.session import Session
     from tidewire.server.admin_topics import TopicFeed
     from tidewire.server.server import Server
@@ -49,15 +51,17 @@ if TYPE_CHECKING:
 LISTED: Final = 1_000
 """The most that one call lists: more would keep the loop from the broker's messages."""
 
-TOPICS_NAMED: Final = 20
-"""Topics that `delete_retained` names."""
-
 RATE_S: Final = 1.0
 """What a rate is counted over."""
 
 ADMINISTRATIVE_ACTION: Final = ReasonCode.ADMINISTRATIVE_ACTION
 
 _SYS: Final = b"$SYS/"
+
+_REFUSALS: Final = {
+    int(ReasonCode.BAD_USER_NAME_OR_PASSWORD): "User or password is wrong.",
+    int(ReasonCode.CONNECTION_RATE_EXCEEDED): "There were too many wrong passwords from this address; wait a while.",
+}
 
 
 class AdminFault(ValueError):
@@ -143,6 +147,21 @@ class Admin:
         """Reason → messages that were dropped since the start, of all clients."""
         return dict(zip(REASONS, self._broker.ledger.counts, strict=True))
 
+    def has_users(self) -> bool:
+        """Whether anybody can prove who they are."""
+        return self._server.config.access.proves_names()
+
+    def nobody(self) -> Viewer | None:
+        """Who looks at a broker without users: None, an operator, where no rules hold; else who has proven no name."""
+        return None if self._broker.access.unrestricted else Viewer()
+
+    async def sign_in(self, user_name: str, password: str, peer: str) -> Viewer | str:
+        """Who shows a name and a password, or a token, from `peer`; or in words why that does not do."""
+        reason_code, principal = await self._server.access.who_is(user_name, password.encode(), peer)
+        if principal is None:
+            return _REFUSALS.get(int(reason_code), "This cannot be found out now; the broker's log says more.")
+        return Viewer(principal.user_name)
+
     async def reload(self) -> list[str]:
         """Go by the configuration as it stands in its file now; a line for each part that waits for a restart.
 
@@ -207,7 +226,7 @@ class Admin:
 
     # -- messages
 
-    def retained(
+    async def retained(
         self,
         topic_filter: str = "#",
         contains: bytes = b"",
@@ -220,54 +239,16 @@ class Admin:
         """Retained messages by topic, those with these bytes in their payload; the next page begins `after` a topic.
 
         At most `payload_bytes` of each payload. With a `viewer`, those that a client of that user may read."""
-        server = self._server
-        now = server.clock()
-        shift = self._wall_clock() - now
-        found = sorted(self._matching(topic_filter, contains, viewer), key=_topic_of)
-        infos: list[RetainedInfo] = []
-        start = after.encode()
-        limit = _checked_limit(limit)
-        for message in found:
-            if len(infos) >= limit:
-                break
-            if start and message.topic <= start:
-                continue
-            provenance = self._broker.retained.provenance(message.topic)
-            infos.append(
-                RetainedInfo(
-                    topic=message.topic.decode(),
-                    payload=message.payload[:payload_bytes],
-                    payload_bytes=len(message.payload),
-                    qos=message.qos,
-                    properties=shown_properties(message.properties),
-                    expires_s=time_left(message, now),
-                    publisher=message.publisher,
-                    user=provenance.user_name if provenance is not None else None,
-                    address=provenance.address if provenance is not None else "",
-                    published_at=provenance.published_at + shift if provenance is not None else 0.0,
-                )
-            )
-        return infos
+        checked, most = checked_filter(topic_filter), _checked_limit(limit)
+        return await admin_retained.page(
+            self._server, checked, contains, after.encode(), most, payload_bytes, viewer, self._wall_clock()
+        )
 
-    def delete_retained(self, topic_filter: str, contains: bytes = b"", dry_run: bool = True) -> Deleted:
+    async def delete_retained(self, topic_filter: str, contains: bytes = b"", dry_run: bool = True) -> Deleted:
         """Delete retained messages, or say which these are: those of `retained`, but for `$SYS`.
 
         Who subscribes to such a topic gets the empty message that says so [MQTT-3.3.1-6]."""
-        found = [
-            message for message in self._matching(topic_filter, contains, None) if not message.topic.startswith(_SYS)
-        ]
-        found.sort(key=_topic_of)
-        if not dry_run:
-            now = self._server.clock()
-            for message in found:
-                self._broker.publish(Message(message.topic, b"", 0, True), self._broker.route(message.topic), now)
-            self._server.plan_flush(True)
-        return Deleted(
-            count=len(found),
-            bytes=sum(message.size() for message in found),
-            topics=[message.topic.decode() for message in found[:TOPICS_NAMED]],
-            dry_run=dry_run,
-        )
+        return await admin_retained.delete(self._server, checked_filter(topic_filter), contains, dry_run)
 
     def publish(
         self,
@@ -294,6 +275,8 @@ class Admin:
         if viewer is not None and not may_publish(broker, viewer, message.topic):
             return Published(reason_code=int(ReasonCode.NOT_AUTHORIZED), reason="not authorized")
         reason_code = broker.publish(message, route, now)
+        if reason_code == ReasonCode.SUCCESS and not _has_subscribers(route):
+            reason_code = ReasonCode.NO_MATCHING_SUBSCRIBERS
         server.plan_flush(True)
         return Published(reason_code=int(reason_code), reason=reason_name(reason_code))
 
@@ -335,24 +318,16 @@ class Admin:
         listed = metering.clients if kind == "clients" else metering.branches
         return listed(contains, period, _checked_limit(limit))
 
+    def budgets(self, limit: int = 100) -> list[BudgetInfo]:
+        """How far the budgets of metered links are used, those that are nearest to their limit first."""
+        used = self._server.metering.budgets_used()
+        return sorted(used, key=lambda info: info.used_bytes / info.limit_bytes, reverse=True)[: _checked_limit(limit)]
+
     # -- inside
 
     def _client(self, session: Session, entries: dict[int, Any]) -> ClientInfo:
         now = self._server.clock()
         return client_info(session, entries, now, self._wall_clock() - now)
-
-    def _matching(self, topic_filter: str, contains: bytes, viewer: Viewer | None) -> Iterator[Message]:
-        """Retained messages that would be handed on to a new subscriber."""
-        broker = self._broker
-        now = self._server.clock()
-        may_read = reader(broker, viewer)
-        for message in broker.retained.match(checked_filter(topic_filter)):
-            if contains and contains not in message.payload:
-                continue
-            if 0.0 < message.expires_at <= now or not broker.retained.is_kept(message, broker.access):
-                continue
-            if may_read is None or may_read(message.topic):
-                yield message
 
     def _totals(self) -> Flow:
         statistics = self._broker.statistics
@@ -390,8 +365,9 @@ def checked_filter(topic_filter: str) -> bytes:
     return checked
 
 
-def _topic_of(message: Message) -> bytes:
-    return message.topic
+def _has_subscribers(route: Route) -> bool:
+    """Whether anybody gets it beside those who only look."""
+    return bool(route.special or route.shared) or any(each.client_identifier != VIEWER for each in route.plain)
 
 
 def _checked_limit(limit: int) -> int:

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from tidewire.access.web import is_loopback
+from tidewire.server.http_config import HttpConfigFault, check_addresses
 from tidewire.server.toml_lines import Place
 
 TOKEN_CHARACTERS: Final = 32
@@ -18,6 +18,9 @@ TOKEN_CHARACTERS: Final = 32
 
 TOKEN_BYTES: Final = 4096
 """The most that is read of a token file: whatever is longer is another file."""
+
+METRICS_CLIENTS: Final = 1000
+"""The most of which Prometheus is told: each client is a dozen time series there, kept for as long as it keeps any."""
 
 
 class AdminConfig(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,29 +36,23 @@ class AdminConfig(msgspec.Struct, forbid_unknown_fields=True):
     """PEM file with the certificate for HTTPS."""
     key: str | None = None
     """The key of that certificate."""
-
-
-class AdminConfigFault(ValueError):
-    """What a key says cannot be used; the text says how to mend it."""
-
-    def __init__(self, message: str, *key: str) -> None:
-        super().__init__(message)
-        self.key = key
+    metrics_clients: Annotated[int, msgspec.Meta(ge=0, le=METRICS_CLIENTS)] = 0
+    """At `/metrics`, what so many clients have cost, the costliest of the month; each is a dozen time series."""
 
 
 def admin_faults(config: AdminConfig | None) -> Iterator[tuple[Place, str]]:
     """What keeps it from being served, and where it stands. It reads the files that are named."""
     if config is None:
         return
-    for part in (read_token, check_addresses):
+    for part in (read_token, lambda config: check_addresses(config, "the token")):
         try:
             part(config)
-        except AdminConfigFault as fault:
+        except HttpConfigFault as fault:
             yield ("admin", *fault.key), str(fault)
 
 
 def read_token(config: AdminConfig) -> bytes:
-    """The token. Raises AdminConfigFault for one that others may know, or guess."""
+    """The token. Raises HttpConfigFault for one that others may know, or guess."""
     path = Path(config.token_file).expanduser()
     make = f"make one: (umask 077; openssl rand -hex 32 > {path})"
     try:
@@ -63,23 +60,10 @@ def read_token(config: AdminConfig) -> bytes:
             mode = os.fstat(file.fileno()).st_mode
             line = file.read(TOKEN_BYTES).partition(b"\n")[0].strip()
     except OSError as error:
-        raise AdminConfigFault(f"cannot read {path}: {error.strerror}; {make}", "token_file") from None
+        raise HttpConfigFault(f"cannot read {path}: {error.strerror}; {make}", "token_file") from None
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise AdminConfigFault(f"{path} may be read by others than its owner; mend it: chmod 600 {path}", "token_file")
+        raise HttpConfigFault(f"{path} may be read by others than its owner; mend it: chmod 600 {path}", "token_file")
     if len(line) < TOKEN_CHARACTERS or not line.isascii() or not line.decode().isprintable() or b" " in line:
         wanted = f"{TOKEN_CHARACTERS} or more characters without spaces"
-        raise AdminConfigFault(f"the first line of {path} is no token of {wanted}; {make}", "token_file")
+        raise HttpConfigFault(f"the first line of {path} is no token of {wanted}; {make}", "token_file")
     return line
-
-
-def check_addresses(config: AdminConfig) -> None:
-    """Raises AdminConfigFault where the token would travel in the clear, or there is no address."""
-    if (config.certificate is None) != (config.key is None):
-        missing = "key" if config.key is None else "certificate"
-        raise AdminConfigFault(f'a certificate and its key belong together; add {missing} = "FILE.pem"', missing)
-    if not config.bind:
-        raise AdminConfigFault('there is no address to listen on; name one: bind = ["127.0.0.1"]', "bind")
-    exposed = [address for address in config.bind if not is_loopback(address)]
-    if exposed and config.certificate is None:
-        mend = 'add certificate = "FILE.pem" and key = "FILE.pem", or bind = ["127.0.0.1"] behind a proxy'
-        raise AdminConfigFault(f"the token would travel to {exposed[0]} in the clear; {mend}", "bind")

@@ -25,6 +25,7 @@ from tidewire.server.admin import LISTED, Admin, AdminFault, checked_filter
 from tidewire.server.admin_metrics import CONTENT_TYPE, exposition
 from tidewire.server.admin_openapi import Call, document
 from tidewire.server.admin_types import (
+    BudgetInfo,
     ClientDetail,
     ClientInfo,
     Deleted,
@@ -77,6 +78,10 @@ class MetersAsked(Struct, forbid_unknown_fields=True):
     limit: Limit = 100
 
 
+class BudgetsAsked(Struct, forbid_unknown_fields=True):
+    limit: Limit = 100
+
+
 class KickAsked(Struct, forbid_unknown_fields=True):
     reason_code: int = 0x98
 
@@ -124,6 +129,7 @@ class Api:
             Call("GET", "/v1/ledger", "Dropped messages by reason.", Nothing, dict[str, int], self._ledger),
             Call("GET", "/v1/meters", "What clients or topics have cost, by layer.", MetersAsked, list[Metered],
                  self._meters),
+            Call("GET", "/v1/budgets", "How far budgets are used.", BudgetsAsked, list[BudgetInfo], self._budgets),
             Call("GET", "/v1/clients", "Sessions, a page of them.", ClientsAsked, list[ClientInfo], self._clients),
             Call("GET", "/v1/clients/{name}/packets", "Its packets as they pass: lines of JSON.", Nothing,
                  PacketsSeen, self._packets, stream=True),
@@ -148,7 +154,7 @@ class Api:
             return Response(schema, media_type="application/json")
 
         async def metrics(request: Request) -> Response:
-            return Response(exposition(self._admin.overview()), headers={"content-type": CONTENT_TYPE})
+            return Response(self._metrics(), headers={"content-type": CONTENT_TYPE})
 
         async def health(request: Request) -> Response:
             store = self._server.broker.store
@@ -168,6 +174,16 @@ class Api:
         return _Guard(Starlette(routes=routes, exception_handlers=handlers), token)
 
     def _endpoint(self, call: Call) -> Callable[[Request], Awaitable[Response]]:
+        async def traced(request: Request) -> Response:
+            tracing = self._server.tracing
+            if tracing is None:
+                return await respond(request)
+            with tracing.call(f"{call.method} {call.path}", request.headers) as span:
+                response = await respond(request)
+                if span is not None:
+                    span.set_attribute("http.response.status_code", response.status_code)
+                return response
+
         async def respond(request: Request) -> Response:
             try:
                 if call.body:
@@ -182,9 +198,15 @@ class Api:
                 return _json(Fault(error=f"there is no client {name!r}"), 404)
             return answer if isinstance(answer, Response) else _json(answer)
 
-        return respond
+        return traced
 
     # -- the calls
+
+    def _metrics(self) -> str:
+        config = self._server.config.admin
+        count = config.metrics_clients if config is not None else 0
+        clients = self._admin.meters("clients", limit=count) if count else []
+        return exposition(self._admin.overview(), self._admin.meters("total")[0], clients)
 
     async def _overview(self, asked: Nothing, name: str) -> Overview:
         return self._admin.overview()
@@ -197,6 +219,9 @@ class Api:
 
     async def _meters(self, asked: MetersAsked, name: str) -> list[Metered]:
         return self._admin.meters(asked.kind, asked.contains, asked.period, asked.limit)
+
+    async def _budgets(self, asked: BudgetsAsked, name: str) -> list[BudgetInfo]:
+        return self._admin.budgets(asked.limit)
 
     async def _clients(self, asked: ClientsAsked, name: str) -> list[ClientInfo]:
         return self._admin.clients(asked.contains, asked.after, asked.limit, asked.order)
@@ -212,12 +237,12 @@ class Api:
 
     async def _retained(self, asked: RetainedAsked, name: str) -> list[RetainedInfo]:
         contains = asked.contains.encode()
-        return self._admin.retained(
+        return await self._admin.retained(
             asked.topic_filter, contains, asked.after, asked.limit, payload_bytes=asked.payload_bytes
         )
 
     async def _delete_retained(self, asked: DeleteAsked, name: str) -> Deleted:
-        return self._admin.delete_retained(asked.topic_filter, asked.contains.encode(), asked.dry_run)
+        return await self._admin.delete_retained(asked.topic_filter, asked.contains.encode(), asked.dry_run)
 
     async def _publish(self, asked: PublishAsked, name: str) -> Published:
         if asked.text is not None and asked.payload:

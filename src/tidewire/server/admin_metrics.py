@@ -1,25 +1,29 @@
-"""What does the broker look like to Prometheus? An overview in its text format."""
+"""What does the broker look like to Prometheus? An overview, and the meter, in its text format."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from tidewire.server.admin_types import Overview
+from tidewire.store.meter_rows import Flow, Metered
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Sample = tuple[dict[str, str], float]
+Metric = tuple[str, str, str, list[Sample]]
+"""Name, type, what it is, and its samples."""
 
 
-def exposition(overview: Overview) -> str:
-    """All metrics, each with what it is."""
-    return "".join(
-        line for name, kind, text, samples in _metrics(overview) for line in _lines(name, kind, text, samples)
-    )
+def exposition(overview: Overview, total: Metered, clients: Sequence[Metered] = ()) -> str:
+    """All metrics, each with what it is: the broker's, and what all clients, and these, have cost this month."""
+    metrics = [*_metrics(overview), *_meters("", "all clients", [total])]
+    if clients:
+        metrics += _meters("client_", "a client", clients)
+    return "".join(line for metric in metrics for line in _lines(*metric))
 
 
-def _metrics(overview: Overview) -> Iterator[tuple[str, str, str, list[Sample]]]:
+def _metrics(overview: Overview) -> Iterator[Metric]:
     totals = overview.totals
     yield (
         "tidewire_info",
@@ -78,6 +82,39 @@ def _metrics(overview: Overview) -> Iterator[tuple[str, str, str, list[Sample]]]
             "1: the bridge reaches the other broker.",
             [({"bridge": bridge.name}, float(bridge.connected)) for bridge in overview.bridges],
         )
+
+
+def _meters(prefix: str, whose: str, rows: Sequence[Metered]) -> Iterator[Metric]:
+    """Counters that begin anew with each month, as Prometheus expects of counters now and then."""
+    flows = [
+        ({"client": row.name, "direction": way} if prefix else {"direction": way}, flow)
+        for row in rows
+        for way, flow in (("in", row.received), ("out", row.sent))
+    ]
+    yield (
+        f"tidewire_{prefix}metered_bytes_total",
+        "counter",
+        f"What {whose} cost this month, by layer; the layers add up.",
+        [(labels | {"layer": layer}, size) for labels, flow in flows for layer, size in _layers(flow)],
+    )
+    yield (
+        f"tidewire_{prefix}metered_packets_total",
+        "counter",
+        f"MQTT packets of {whose} this month.",
+        [(labels, sum(packets.count for packets in flow.packets.values())) for labels, flow in flows],
+    )
+
+
+def _layers(flow: Flow) -> Iterable[tuple[str, int]]:
+    """Those that there are."""
+    layers = (
+        ("payload", flow.payload),
+        ("mqtt", flow.mqtt - flow.payload),
+        ("websocket", flow.websocket),
+        ("tls", flow.tls),
+        ("tcp_ip", flow.tcp_ip),
+    )
+    return ((layer, size) for layer, size in layers if size)
 
 
 def _lines(name: str, kind: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:

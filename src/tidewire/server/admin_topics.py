@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Self, cast
 
 from tidewire.access.control import Grants
@@ -37,7 +37,10 @@ BUDGET_S: Final = 0.001
 """How long it may read in one turn: 1 % of a core."""
 
 TURN_BYTES: Final = 256 * 1024
-"""What it takes in one turn, at most: what is over would not be read in that time anyway."""
+"""What it takes in one turn, at most; less where less can be read in that time, down to …"""
+
+TURN_BYTES_LEAST: Final = 16 * 1024
+"""… this much: what is taken and not read was encoded for nobody."""
 
 READ_AT_LEAST: Final = 256
 """Messages that are read in a turn however long it takes: a slow moment of the machine is no reason to miss them."""
@@ -104,7 +107,9 @@ class TopicFeed:
         self._broker = broker = server.broker
         self._wall_clock = wall_clock
         self._budget_s = budget_s
+        self._most_bytes = turn_bytes
         self._turn_bytes = turn_bytes
+        """What it takes in this turn."""
         self._statistics = Statistics(server.clock())
         """What the engine counts of this link."""
         self._link = Link(cast(Transport, self), Outgoing(self._statistics, broker.events))
@@ -115,7 +120,9 @@ class TopicFeed:
         self._session.link = self._link
         self._pieces: list[bytes] = []
         self._taken_bytes = 0
-        """In this turn."""
+        """In this turn, and …"""
+        self._read_bytes = 0
+        """… what of that was read."""
         self._spent_s = 0.0
         """In this turn."""
         self._topics: dict[bytes, _Topic] = {}
@@ -136,6 +143,9 @@ class TopicFeed:
         self._full = False
         self._closed = False
         self._subscription = Subscription(self._session, topic_filter, 0, False, False, 0)
+        self._head_start = 0
+        """What the link's outbox is said to hold while it is empty."""
+        self._allow()
         self._begin(topic_filter, viewer)
         broker.tree.add(self._subscription)
         broker.routes.changed(topic_filter)
@@ -148,8 +158,10 @@ class TopicFeed:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def take(self) -> TopicChanges:
-        """What has changed since it was taken last: at most `TAKEN_AT_ONCE` topics, and others with the next call."""
+    def take(self, first: Iterable[str] = ()) -> TopicChanges:
+        """What has changed since it was taken last: at most `TAKEN_AT_ONCE` topics, and others with the next call.
+
+        Those that are named `first`, as somebody looks at them, wait for no others."""
         if self._spent_s < self._budget_s:
             self.look()
         now = self._server.clock()
@@ -158,11 +170,15 @@ class TopicFeed:
         elapsed = max(now - self._told_at, TURN_S)
         seen = came - self._told - unseen
         scale = (came - self._told) / seen if seen > 0 else 1.0
-        topics: list[TopicSeen] = []
-        while self._changed and len(topics) < TAKEN_AT_ONCE:
-            name = next(iter(self._changed))
-            del self._changed[name]
-            topics.append(self._shown(name, now, scale))
+        changed = self._changed
+        wanted = [name for name in dict.fromkeys(map(str.encode, first)) if name in changed][:TAKEN_AT_ONCE]
+        for name in wanted:
+            del changed[name]
+        while changed and len(wanted) < TAKEN_AT_ONCE:
+            name = next(iter(changed))
+            del changed[name]
+            wanted.append(name)
+        topics = [self._shown(name, now, scale) for name in wanted]
         rate = (came - self._told) / elapsed
         self._told, self._told_unseen, self._told_at = came, self._unseen, now
         return TopicChanges(
@@ -188,7 +204,8 @@ class TopicFeed:
         link = self._link
         self._pieces += link.outbox
         link.outbox = []
-        link.outbox_bytes = 0
+        self._taken_bytes += link.outbox_bytes - self._head_start
+        self._allow()
         if self._session.link is not None:
             self._count_heard()
         if self._pieces:
@@ -209,9 +226,9 @@ class TopicFeed:
         """The outbox was large enough to be written before the turn."""
         self._pieces.append(data)
         self._taken_bytes += len(data)
-        if self._taken_bytes >= self._turn_bytes:
-            self._count_heard()
-            self._session.link = None
+        self._allow()
+        self._count_heard()
+        self._session.link = None
 
     # -- inside
 
@@ -235,6 +252,11 @@ class TopicFeed:
             self._keep(topic, message.payload)
             self._changed[message.topic] = None
 
+    def _allow(self) -> None:
+        """Let the link take what is left for this turn: it writes when so much more is on its outbox."""
+        left = max(1, self._turn_bytes - self._taken_bytes)
+        self._head_start = self._link.outbox_bytes = self._broker.limits.early_flush_bytes - left
+
     def _passed(self) -> int:
         """Messages that the broker has received since this was asked last."""
         received = int(self._broker.statistics.publish_received)
@@ -248,7 +270,12 @@ class TopicFeed:
         self._next_turn = self._loop.call_later(TURN_S, self.turn)
         self._spent_s = 0.0
         self.look()
-        self._taken_bytes = 0
+        if self._read_bytes < self._taken_bytes:
+            self._turn_bytes = max(TURN_BYTES_LEAST, self._read_bytes)
+        else:
+            self._turn_bytes = min(self._most_bytes, 2 * self._turn_bytes)
+        self._taken_bytes = self._read_bytes = 0
+        self._allow()
         self._session.link = self._link
 
     def _read(self, data: bytes) -> float:
@@ -310,6 +337,7 @@ class TopicFeed:
                 topic.since = self._told_at
         self._spent_s += time.thread_time() - began
         self._seen_bytes += position
+        self._read_bytes += position
         rest = (size - position) * (self._seen + 1) / (self._seen_bytes + 1) if position < size else 0.0
         self._unseen += rest
         return read + rest

@@ -191,7 +191,7 @@ class PacketSeen(Struct, frozen=True, kw_only=True):
     number: int
     """Of the feed, from 1; one that is missing was dropped."""
     connection: int
-    """Of the feed, from 1: which of the client's connections."""
+    """Another number is another connection of the client; the later, the larger."""
     at: float
     direction: str
     """"in": the client sent it; "out": it was sent to the client."""

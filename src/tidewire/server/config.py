@@ -18,9 +18,11 @@ from tidewire.server.access_config import AccessConfig, AccessFault, make_policy
 from tidewire.server.admin_config import AdminConfig, admin_faults
 from tidewire.server.bridge_config import BridgeConfig, bridge_faults
 from tidewire.server.config_document import Document, faults, suggestion, written
+from tidewire.server.console_config import ConsoleConfig, console_faults
 from tidewire.server.environment import apply
 from tidewire.server.listener_config import ListenerConfig
 from tidewire.server.meter_config import MeterConfig, meter_faults
+from tidewire.server.telemetry_config import TelemetryConfig, telemetry_faults
 from tidewire.server.toml_lines import Place, lines_of
 from tidewire.store.directory import default_directory
 
@@ -99,8 +101,12 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
     """Other brokers that messages are exchanged with."""
     admin: AdminConfig | None = None
     """The broker's administration over HTTP; there is none where this is not said."""
+    console: ConsoleConfig | None = None
+    """The broker's web page; there is none where this is not said."""
     access: AccessConfig = msgspec.field(default_factory=AccessConfig)
     meter: MeterConfig = msgspec.field(default_factory=MeterConfig)
+    telemetry: TelemetryConfig | None = None
+    """Traces for an OpenTelemetry collector; there are none where this is not said."""
     limits: dict[str, int | float] = {}
     """Bounds of `tidewire.engine.limits`, by their names there."""
 
@@ -161,6 +167,7 @@ def check_config(document: Document) -> list[str]:
         ]
     errors += [document.fault(place, message) for place, message in bridge_faults(config.bridges)]
     errors += [document.fault(place, message) for place, message in admin_faults(config.admin)]
+    errors += [document.fault(place, message) for place, message in telemetry_faults(config.telemetry)]
     if not config.listeners and not config.bind and config.unix_socket is None:
         errors.append(document.fault(("bind",), "there is no address to listen on; name one"))
     return errors
@@ -232,6 +239,8 @@ def check_exposure(config: Config) -> None:
             f"refusing to listen on {exposed[0]} where anybody could connect: no credentials are configured. "
             f"Make some, with certificates and a configuration: tidewire init --bind {exposed[0]}"
         )
+    for place, message in console_faults(config.console, config.access.proves_names()):
+        raise ConfigError(f"{'.'.join(map(str, place))}: {message}")
 
 
 def exposed_addresses(config: Config) -> list[str]:

@@ -21,6 +21,8 @@ _SOURCES: Final = (
     ("server", "bridge_config.py"),
     ("server", "meter_config.py"),
     ("server", "admin_config.py"),
+    ("server", "telemetry_config.py"),
+    ("server", "console_config.py"),
     ("engine", "limits.py"),
 )
 

@@ -58,6 +58,10 @@ effect = "allow"
 action = "subscribe"
 topic = "$SYS/#"
 user = {text(user)}
+
+# A web page on this machine, once `pip install 'tidewire[console]'` was done and these two lines count:
+# [console]
+# operators = [{text(user)}]
 """
 
 

@@ -96,7 +96,9 @@ async def apply(server: Server, config: Config) -> list[str]:
     for name, current, new in (
         ("bridge", server.config.bridges, config.bridges),
         ("admin", server.config.admin, config.admin),
+        ("console", server.config.console, config.console),
         ("meter", server.config.meter, config.meter),
+        ("telemetry", server.config.telemetry, config.telemetry),
     ):
         if current != new:
             waiting.append(f"{name}: it stays as it is")

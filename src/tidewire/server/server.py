@@ -7,7 +7,7 @@ import gc
 import os
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -36,9 +36,10 @@ from tidewire.wire.codes import ReasonCode
 
 if TYPE_CHECKING:
     from tidewire.server.admin_packets import Watch
-    from tidewire.server.admin_server import AdminServer
     from tidewire.server.bridge import Bridges
     from tidewire.server.durability import DurableStore
+    from tidewire.server.http_server import HttpServer
+    from tidewire.server.tracing import Tracing
 
 STOP_GRACE_S: Final = 5.0
 """How long clients may take to read their last bytes when the broker stops."""
@@ -72,11 +73,12 @@ class Server:
         self.clock = clock
         self.access, self.bridges = _access_and_bridges(config, self)
         self.store = _open_store(config, clock)
+        self.tracing, events, hooks = _traced(config, LogEvents() if events is None else events, hooks)
         self.broker = Broker(
             clock(),
             make_limits(config),
             self.access,
-            LogEvents() if events is None else events,
+            events,
             f"tidewire version {__version__}",
             secrets.token_bytes(32),
             self.store,
@@ -101,8 +103,10 @@ class Server:
         self._asked_to_stop = asyncio.Event()
         self.at_tick: list[Callable[[float], bool]] = []
         """Called four times a second with the time, for as long as they answer True."""
-        self.admin_server: AdminServer | None = None
+        self.admin_server: HttpServer | None = None
         """The administration over HTTP, where it is configured and open."""
+        self.at_stop: list[Callable[[], Awaitable[None]]] = []
+        """Called first when it stops: whoever shows this broker lets go of it."""
         self.watch: Watch | None = None
         """Who looks at clients' packets, once somebody has."""
         self.read_again: Callable[[], Config] | None = None
@@ -128,9 +132,9 @@ class Server:
             await self.bridges.open()
         if self.config.admin is not None:
             try:
-                from tidewire.server.admin_server import AdminServer  # noqa: PLC0415 (an extra)
+                from tidewire.server.admin_server import serve_admin  # noqa: PLC0415 (an extra)
 
-                self.admin_server = await AdminServer.open(self, self.config.admin)
+                self.admin_server = await serve_admin(self, self.config.admin)
             except ConfigError:
                 await self.stop()
                 raise
@@ -150,6 +154,8 @@ class Server:
         """Close the doors, say good-bye, let the last bytes go out; then cut who has not read them."""
         for endpoint in self.endpoints:
             endpoint.close()
+        for let_go in self.at_stop:
+            await let_go()
         if self.admin_server is not None:
             await self.admin_server.close()
         if self.bridges is not None:
@@ -170,6 +176,8 @@ class Server:
         self.metering.save()
         if self.store is not None:
             self.kept_all = await self.store.stop()
+        if self.tracing is not None:
+            await self.tracing.close()
 
     def heed_signals(self) -> None:
         """Stop on SIGTERM or SIGINT; a second one ends the process at once."""
@@ -261,6 +269,16 @@ def _open_store(config: Config, clock: Callable[[], float]) -> DurableStore | No
         return DurableStore(data_directory(config, os.environ), config.durability, clock)
     except StoreError as error:
         raise ConfigError(str(error)) from None
+
+
+def _traced(config: Config, events: Events, hooks: Hooks | None) -> tuple[Tracing | None, Events, Hooks | None]:
+    """Traces, and what stands before events and hooks for them, where they are wanted. Raises ConfigError."""
+    if config.telemetry is None:
+        return None, events, hooks
+    from tidewire.server.tracing import Tracing  # noqa: PLC0415 (an extra)
+
+    tracing = Tracing(config.telemetry)
+    return tracing, *tracing.around(events, hooks)
 
 
 def _access_and_bridges(config: Config, server: Server) -> tuple[Verification, Bridges | None]:

@@ -96,6 +96,15 @@ class Verification(RuleAccess):
         self._start(self._authenticate(packet, connection, answer), connection)
         return None
 
+    async def who_is(self, user_name: str, password: bytes, peer: str) -> Verdict:
+        """The same of somebody who is no client, and shows a name and a password or a token."""
+        if self.must_wait(peer):
+            return ReasonCode.CONNECTION_RATE_EXCEEDED, None
+        answer = await self._find_out(Connect(user_name=user_name, password=password), peer)
+        if answer == _REFUSED:
+            self.failed(peer)
+        return answer
+
     def exchange(self, method: str, connection: Connection) -> Exchange | None:
         passwords = self.policy.passwords
         if method != METHOD or passwords is None or not passwords.has_scram:

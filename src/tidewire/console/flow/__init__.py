@@ -1,0 +1,1 @@
+"""One client's packets, as they pass."""

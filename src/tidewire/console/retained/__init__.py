@@ -1,0 +1,1 @@
+"""Retained messages, and where they come from."""

@@ -1,0 +1,1 @@
+"""Every topic and what it says."""

@@ -1,0 +1,144 @@
+"""Does nobody get to the page who should not? Asked by HTTP, without a browser's good manners."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+
+from tests.process import BrokerProcess
+from tidewire.access.passwords import set_password
+
+pytest.importorskip("nicegui", reason="the extra console is not installed")
+
+CONFIG = """
+port = 0
+durability = "memory"
+[console]
+port = 0
+operators = ["ann"]
+hosts = ["broker.example"]
+[access]
+password_file = "{users}"
+[[access.rules]]
+effect = "allow"
+topic = "open/#"
+"""
+
+
+class Page:
+    """The page of a broker, as HTTP sees it."""
+
+    def __init__(self, broker: BrokerProcess) -> None:
+        url = urlsplit(broker.wait_for(r"console: (\S+)").group(1))
+        assert url.hostname is not None and url.port is not None
+        self.host, self.port = url.hostname, url.port
+
+    def ask(
+        self, path: str = "/", method: str = "GET", body: str | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], str]:
+        """Status, headers in lower case and text."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+        try:
+            connection.request(method, path, body, {name.replace("_", "-"): text for name, text in headers.items()})
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): text for name, text in answer.getheaders()}, answer.read().decode()
+        finally:
+            connection.close()
+
+    def log_in(self, user: str, password: str) -> tuple[int, dict[str, str], str]:
+        form = urlencode({"user": user, "password": password})
+        return self.ask("/log-in", "POST", form, Content_Type="application/x-www-form-urlencoded")
+
+
+@pytest.fixture(scope="module")
+def open_page() -> Iterator[Page]:
+    """Of a broker without users."""
+    with BrokerProcess("--memory", "--console-port", "0") as broker:
+        yield Page(broker)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Of a broker with the operator ann and the user bob."""
+    directory = tmp_path_factory.mktemp("gate")
+    users = directory / "users"
+    for name in ("ann", "bob"):
+        set_password(users, name, f"{name} tide".encode())
+    config = directory / "broker.toml"
+    config.write_text(CONFIG.format(users=users), encoding="utf-8")
+    with BrokerProcess("--config", config) as broker:
+        yield Page(broker)
+
+
+def cookie(headers: dict[str, str]) -> str:
+    """What a browser would send back."""
+    return headers["set-cookie"].partition(";")[0]
+
+
+@pytest.mark.parametrize("path", ["/", "/clients", "/_nicegui_ws/socket.io/?EIO=4&transport=polling", "/nothing"])
+@pytest.mark.parametrize(
+    "headers",
+    [{"Host": "evil.example"}, {"Host": "evil.example:9884"}, {"Origin": "http://evil.example"}, {"Origin": "null"}],
+)
+def test_another_site_reaches_nothing(open_page: Page, path: str, headers: dict[str, str]) -> None:
+    status, answered, text = open_page.ask(path, **headers)
+    assert status == 403
+    assert "set-cookie" not in answered and "hosts in [console]" in text
+
+
+def test_without_users_the_page_comes_at_once_and_may_not_be_framed(open_page: Page) -> None:
+    status, headers, _ = open_page.ask()
+    assert status == 200
+    assert headers["content-security-policy"].startswith("frame-ancestors 'none'")
+    assert "HttpOnly; SameSite=Strict" in headers["set-cookie"]
+    assert open_page.ask(Origin=f"http://{open_page.host}:{open_page.port}")[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/clients", "/nothing"])
+def test_who_has_not_logged_in_is_led_there(page: Page, path: str) -> None:
+    status, headers, _ = page.ask(path, Accept="text/html")
+    assert (status, headers["location"]) == (303, "/log-in")
+    assert page.ask("/_nicegui_ws/socket.io/?EIO=4&transport=polling", Accept="*/*")[0] == 401
+    assert page.ask(path, Accept="text/html", Cookie="tidewire_console=made-up")[0] == 303
+
+
+def test_a_wrong_password_is_told_and_a_name_is_never_markup(page: Page) -> None:
+    status, headers, text = page.log_in('<b>"ann', "wrong")
+    assert status == 403
+    assert "User or password is wrong." in text
+    assert "&lt;b&gt;&quot;ann" in text and '<b>"ann' not in text
+    assert "set-cookie" not in headers
+
+
+def test_an_operator_sees_the_clients_and_another_user_does_not(page: Page) -> None:
+    for name, sees in (("ann", True), ("bob", False)):
+        status, headers, _ = page.log_in(name, f"{name} tide")
+        assert (status, headers["location"]) == (303, "/")
+        status, _, text = page.ask(Cookie=cookie(headers))
+        assert status == 200
+        assert ("/clients" in text) is sees
+        status, _, text = page.ask("/clients", Cookie=cookie(headers))
+        assert status == 200
+        assert ("This page is for operators" in text) is not sees
+
+
+def test_who_logs_out_is_out(page: Page) -> None:
+    secret = cookie(page.log_in("ann", "ann tide")[1])
+    assert page.ask(Cookie=secret)[0] == 200
+    assert page.ask("/log-out", Cookie=secret, Accept="*/*")[0] != 303  # a link of another page does not log out
+    assert page.ask("/log-out", "POST", Cookie=secret)[0] == 303
+    assert page.ask(Cookie=secret, Accept="text/html")[0] == 303
+
+
+def test_a_form_that_is_too_long_is_not_read(page: Page) -> None:
+    status, _, text = page.log_in("ann", "x" * 10_000)
+    assert status == 413
+    assert "too long" in text
+
+
+def test_the_names_that_the_configuration_gives_are_its_own(page: Page) -> None:
+    assert page.ask("/log-in", Host="broker.example")[0] == 200
+    assert page.ask("/log-in", Host="broker.example.evil")[0] == 403
