@@ -9,15 +9,21 @@ SUITE ?=
 
 BIN := .venv/bin
 
-.PHONY: help run test test-compiled test-pure fuzz chaos faults paho interop check bench build format lock clean
+.PHONY: help run vehicle surf test test-compiled test-pure fuzz chaos faults soak paho interop check site bench build format lock clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
-run: build ## Start the broker; ARGS="--port 18883" passes flags on
-	@$(BIN)/tidewire serve $(ARGS)
+run: build ## Start the broker with its web page; ARGS="--port 18883" passes flags on
+	@$(BIN)/tidewire serve --console $(ARGS)
 
-test: build ## Run the tests on the compiled form and, beside it, on the pure one with its coverage
+vehicle: build ## Start a broker, three vehicles that it controls over TLS, and their page
+	@$(BIN)/python -m examples.vehicle $(ARGS)
+
+surf: build ## Start a surfing competition, and the page where it is watched
+	@$(BIN)/python -m examples.surf $(ARGS)
+
+test: build ## Run the tests on the compiled form and, beside it, those of the code on the pure one with its coverage
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-compiled test-pure
 
 test-compiled:
@@ -26,7 +32,7 @@ test-compiled:
 	else echo "tidewire: no compiled form here; testing the pure one only"; fi
 
 test-pure:
-	@TIDEWIRE_PURE=1 $(BIN)/coverage run -m pytest $(ARGS)
+	@TIDEWIRE_PURE=1 TEST_PROGRAMS=$(if $(wildcard build/compiled),0,1) $(BIN)/coverage run -m pytest $(ARGS)
 	@$(BIN)/coverage report
 
 fuzz: build ## Send a million bad packets; ARGS="-x" passes flags on
@@ -42,6 +48,9 @@ faults: build ## Kill the broker a hundred times under load, and drop what the d
 	@TIDEWIRE_FAULT_KILLS=$${TIDEWIRE_FAULT_KILLS:-100} TIDEWIRE_FAULT_SEED=$${TIDEWIRE_FAULT_SEED:-$$(date +%s)} \
 	$(BIN)/pytest tests/faults/test_broker_kills.py $(ARGS)
 
+soak: build ## Leave a page open for an hour on 50 000 messages a second; ARGS="--minutes 5" is shorter
+	@PYTHONPATH=build/compiled:. $(BIN)/python -P -m tests.console.soak $(ARGS)
+
 paho: build ## Run the Paho interoperability suites; SUITE=path/to/paho.mqtt.testing
 	@$(BIN)/python tests/interop/paho_suites.py $(SUITE) $(ARGS)
 
@@ -53,6 +62,9 @@ check: .venv/made ## Hold the sources to style, types and layers
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@TIDEWIRE_PURE=1 $(BIN)/lint-imports --no-logo
+
+site: .venv/made ## Build the documentation into build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: build ## Measure Tidewire beside the brokers and, without ARGS, the clients that are installed here
 	@PYTHONPATH=build/compiled:. $(BIN)/python -P -m benchmarks $(ARGS)

@@ -1,0 +1,66 @@
+"""What can a driver type, or write into a list? Commands as words and as JSON lines, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from examples.vehicle.commander import Answer, Commander
+from examples.vehicle.messages import AnyCommand, Command
+
+WAIT_MAXIMUM_S: Final = 3600
+"""A list that waits longer is a mistake of units."""
+
+
+class Wait(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="wait"):
+    """In a list: nothing for so many seconds, counted from the answer to the command before."""
+
+    seconds: Annotated[float, Meta(ge=0, le=WAIT_MAXIMUM_S)]
+
+
+Step = AnyCommand | Wait
+
+
+def read_list(file: Path) -> list[Step]:
+    """The steps of a JSON-lines file. Raises ValueError that names the line, OSError."""
+    steps: list[Step] = []
+    for number, line in enumerate(file.read_bytes().splitlines(), 1):
+        if line.strip():
+            try:
+                steps.append(msgspec.json.decode(line, type=Step))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ValueError(f"{file}, line {number}: {error}") from None
+    return steps
+
+
+def parse(words: Sequence[str]) -> Step:
+    """`speed 5`, `doors lock`, `stop`: the name of a command and the value of its only field. Raises ValueError."""
+    name, *values = words
+    name = name.replace("-", "_")
+    kinds: list[type[Struct]] = [*Command.__subclasses__(), Wait]
+    known = {str(kind.__struct_config__.tag): kind for kind in kinds}
+    if name not in known:
+        raise ValueError(f"there is no command {name!r}; there are: {', '.join(known)}")
+    fields = known[name].__struct_fields__
+    if len(values) != len(fields):
+        raise ValueError(f"{name} takes {f'one value, {fields[0]}' if fields else 'no value'}")
+    value: Any = {"on": "true", "off": "false"}.get(values[0], values[0]) if values else None
+    try:
+        step: Step = msgspec.convert(dict.fromkeys(fields, value) | {"do": name}, type=Step, strict=False)
+        return step
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{' '.join(words)}: {error}") from None
+
+
+async def play(commander: Commander, vehicle: str, steps: Iterable[Step]) -> AsyncIterator[tuple[AnyCommand, Answer]]:
+    """Do the steps one after the other; each command and its answer as it comes. Raises what `Commander.send` does."""
+    for step in steps:
+        if isinstance(step, Wait):
+            await asyncio.sleep(step.seconds)
+        else:
+            yield step, await commander.send(vehicle, step)

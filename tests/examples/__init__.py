@@ -1,0 +1,1 @@
+"""Do the examples do what they say?"""

@@ -1,0 +1,251 @@
+"""Does each small example do what its first lines say, beside a broker of the test's own?"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.request import urlopen
+
+import pytest
+
+from tidewire.sync import Client
+from tidewire.testing import BrokerThread
+
+SMALL: Final = Path(__file__).parents[2] / "examples" / "small"
+EXAMPLES: Final = sorted(path for path in SMALL.glob("*.py") if path.name != "__init__.py")
+
+LINES_MAXIMUM: Final = 80
+"""More is not read in a few minutes."""
+
+PATIENCE_S: Final = 15.0
+"""How long an example that fails takes to say so."""
+
+ENDED: Final = (0, -signal.SIGINT, 128 + signal.SIGINT)
+"""How an example may end on Ctrl-C."""
+
+
+class Example:
+    """An example that runs, and what it has printed, on either stream."""
+
+    def __init__(self, folder: Path, name: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(SMALL / f"{name}.py"), *arguments],
+            cwd=folder,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._timer = threading.Timer(PATIENCE_S, self._process.kill)
+        self._timer.start()
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Read on until a line matches."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(line)
+            if found := re.search(pattern, line):
+                return found
+        raise AssertionError(f"nothing it printed matches {pattern!r}:\n{self.printed}")
+
+    def finish(self) -> int:
+        """Wait for its end, and read what it has printed."""
+        assert self._process.stdout is not None
+        with self._process.stdout as printed:
+            self.lines += printed
+        status = self._process.wait()
+        self._timer.cancel()
+        return status
+
+    def interrupt(self) -> int:
+        """Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+        return self.finish()
+
+    @property
+    def printed(self) -> str:
+        return "".join(self.lines)
+
+
+@contextmanager
+def running(folder: Path, name: str, *arguments: str) -> Iterator[Example]:
+    """An example that runs until Ctrl-C, and has to end then without a traceback."""
+    example = Example(folder, name, *arguments)
+    try:
+        yield example
+    except BaseException:
+        example.interrupt()
+        print(example.printed)
+        raise
+    status = example.interrupt()
+    assert status in ENDED, example.printed
+    assert "Traceback" not in example.printed, example.printed
+
+
+def run(folder: Path, name: str, *arguments: str) -> str:
+    """What an example prints that ends by itself."""
+    example = Example(folder, name, *arguments)
+    assert example.finish() == 0, example.printed
+    return example.printed
+
+
+def wait_for_subscription(broker: BrokerThread, topic_filter: str, count: int = 1) -> None:
+    """Wait until somebody has subscribed."""
+
+    def subscribed() -> bool:
+        return sum(topic_filter in broker.subscriptions(client) for client in broker.clients) >= count
+
+    broker.wait_until(subscribed)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_short_and_uses_the_public_names_only(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) < LINES_MAXIMUM
+    assert not re.search(r"(from|import) tidewire\.", text)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("board_to_board", ["button", "7"]),
+        ("device_to_server", ["server"]),
+        ("home", []),
+        ("last_value", ["serve", "#", "--port", "0"]),
+        ("motion_lights", []),
+        ("sensor_plot", ["record", "#"]),
+        ("server_to_human", ["#", "--port", "0"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_without_a_broker_an_example_says_so_in_one_line(name: str, arguments: list[str], tmp_path: Path) -> None:
+    example = Example(tmp_path, name, *arguments, "--url", f"unix://{tmp_path}/nobody")
+    assert example.finish() == 1, example.printed
+    assert "Traceback" not in example.printed, example.printed
+    assert example.lines[-1].startswith(f"{name}: "), example.printed
+
+
+def test_the_house_is_heated_and_calls_when_somebody_moves_while_it_is_armed(
+    broker: BrokerThread, tmp_path: Path
+) -> None:
+    with running(tmp_path, "home", "--url", broker.url) as home, Client(broker.url) as sensor:
+        home.wait_for("^watching$")
+        for temperature in ("19.9", "17.5", "17", "warm", "20.4", "20.6"):
+            sensor.publish("home/kitchen/temperature", temperature, qos=1)
+        heating = broker.wait_for("home/kitchen/heating", 2)
+        assert [message.payload for message in heating] == [b"on", b"off"]
+        assert all(message.retain for message in heating)
+        sensor.publish("home/hall/motion", "true", qos=1)
+        sensor.publish("home/armed", "true", qos=1)
+        sensor.publish("home/bathroom/motion", "false", qos=1)
+        sensor.publish("home/kitchen/motion", "true", qos=1)
+        [alarm] = broker.wait_for("home/+/alarm")
+        assert (alarm.topic, alarm.payload) == ("home/kitchen/alarm", b"somebody moves in the kitchen")
+    assert "home/kitchen/temperature: " in home.printed
+    assert broker.wait_for("home/monitor", 2)[1].payload == b"away"
+
+
+def test_a_button_switches_a_lamp_on_another_board(broker: BrokerThread, tmp_path: Path) -> None:
+    with running(tmp_path, "board_to_board", "lamp", "7", "--url", broker.url) as lamp:
+        lamp.wait_for("lamp 7 is off")
+        assert run(tmp_path, "board_to_board", "button", "7", "--url", broker.url) == "lamp 7 says: on\n"
+        assert run(tmp_path, "board_to_board", "button", "7", "--url", broker.url) == "lamp 7 says: off\n"
+        states = broker.wait_for("lamps/7/state", 3)
+        assert [state.payload for state in states] == [b"off", b"on", b"off"]
+
+
+def test_readings_wait_for_a_server_that_is_restarted(broker: BrokerThread, tmp_path: Path) -> None:
+    report = ("device_to_server", "device", "--name", "7", "--readings", "3", "--every", "0", "--url", broker.url)
+    serve = ("device_to_server", "server", "--name", "one", "--url", broker.url)
+    with running(tmp_path, *serve) as server:
+        wait_for_subscription(broker, "$share/servers/devices/+/reading")
+        assert run(tmp_path, *report) == "reported 3 readings\n"
+        for _ in range(3):
+            server.wait_for(r"^7 Reading\(")
+    assert run(tmp_path, *report) == "reported 3 readings\n"
+    broker.publish("devices/8/reading", b'{"time": "soon"}', qos=1)
+    with running(tmp_path, *serve) as server:
+        for _ in range(3):
+            server.wait_for(r"^7 Reading\(")
+        server.wait_for("^devices/8/reading: ")
+
+
+def test_the_brokers_of_a_site_and_of_the_centre_exchange_messages(broker: BrokerThread, tmp_path: Path) -> None:
+    with running(tmp_path, "server_to_server", "--url", broker.url, "--port", "0") as site:
+        url = site.wait_for("the broker of the site is (mqtt://.*)").group(1)
+        site.wait_for("^connected to the centre")
+        with Client(url) as device, device.subscribe("commands/#", qos=2) as commands:
+            device.publish("sensors/1", "17.5", qos=1)
+            [reading] = broker.wait_for("site7/sensors/1")
+            assert reading.payload == b"17.5"
+            broker.publish("site7/commands/valve", b"open", qos=2)
+            command = commands.get(timeout=PATIENCE_S)
+            assert (command.topic, command.text()) == ("commands/valve", "open")
+
+
+def test_a_light_goes_on_with_motion_and_off_without(broker: BrokerThread, tmp_path: Path) -> None:
+    with running(tmp_path, "motion_lights", "--hold", "0.05", "--url", broker.url):
+        wait_for_subscription(broker, "home/+/motion")
+        broker.publish("home/hall/motion", b"true", qos=1)
+        lights = broker.wait_for("home/hall/light", 2)
+        assert [(light.payload, light.retain) for light in lights] == [(b"on", True), (b"off", True)]
+
+
+def test_a_light_that_is_on_goes_off_when_the_program_ends(broker: BrokerThread, tmp_path: Path) -> None:
+    with running(tmp_path, "motion_lights", "--hold", "3600", "--url", broker.url):
+        wait_for_subscription(broker, "home/+/motion")
+        broker.publish("home/hall/motion", b"true", qos=1)
+        broker.wait_for("home/hall/light", 1)
+    assert broker.wait_for("home/hall/light", 2)[1].payload == b"off"
+
+
+def test_what_sensors_say_is_stored_and_plotted(broker: BrokerThread, tmp_path: Path) -> None:
+    nothing = Example(tmp_path, "sensor_plot", "plot", "readings.svg")
+    assert nothing.finish() == 1
+    assert nothing.lines == ["sensor_plot: nothing was recorded yet: sensor_plot.py record 'home/+/temperature'\n"]
+    with running(tmp_path, "sensor_plot", "record", "home/+/temperature", "--url", broker.url) as recorder:
+        wait_for_subscription(broker, "home/+/temperature")
+        for payload in (b"17.5", b"warm", b"18"):
+            broker.publish("home/kitchen/temperature", payload, qos=1)
+            broker.publish("home/hall/temperature", payload, qos=1)
+        recorder.wait_for("kitchen/temperature 18.0")
+        recorder.wait_for("hall/temperature 18.0")
+    assert run(tmp_path, "sensor_plot", "plot", "readings.svg") == ""
+    picture = (tmp_path / "readings.svg").read_text(encoding="utf-8")
+    assert "home/kitchen/temperature" in picture
+    assert "home/hall/temperature" in picture
+
+
+def test_an_http_client_reads_the_last_value(broker: BrokerThread, tmp_path: Path) -> None:
+    with Client(broker.url) as sensor:
+        sensor.publish("home/kitchen/temperature", "17.5", qos=1, retain=True)
+    with running(tmp_path, "last_value", "serve", "home/#", "--port", "0", "--url", broker.url) as gateway:
+        port = gateway.wait_for(r"running on http://127.0.0.1:(\d+)").group(1)
+        wait_for_subscription(broker, "home/#")
+        read = ("last_value", "read", "home/kitchen/temperature", "--port", port)
+        assert run(tmp_path, *read) == "17.5\n"
+        missing = Example(tmp_path, "last_value", "read", "home/attic/temperature", "--port", port)
+        assert missing.finish() == 1
+        assert missing.lines == ["last_value: HTTP Error 404: Not Found\n"]
+
+
+def test_a_page_shows_alarms_as_they_come(broker: BrokerThread, tmp_path: Path) -> None:
+    arguments = ("home/+/alarm", "--port", "0", "--url", broker.url)
+    with ExitStack() as browsers, running(tmp_path, "server_to_human", *arguments) as server:
+        address = server.wait_for(r"running on (http://127.0.0.1:\d+)").group(1)
+        with urlopen(address, timeout=PATIENCE_S) as page:
+            assert b'new EventSource("/events")' in page.read()
+        events = browsers.enter_context(urlopen(f"{address}/events", timeout=PATIENCE_S))  # still open on Ctrl-C
+        wait_for_subscription(broker, "home/+/alarm")
+        broker.publish("home/hall/alarm", b"somebody moves\nin the hall", qos=1)
+        line = next(line.decode() for line in events if line.startswith(b"data"))
+        assert line == 'data: {"topic": "home/hall/alarm", "text": "somebody moves\\nin the hall"}\n'
