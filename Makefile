@@ -49,7 +49,7 @@ faults: build ## Kill the broker a hundred times under load, and drop what the d
 	$(BIN)/pytest tests/faults/test_broker_kills.py $(ARGS)
 
 soak: build ## Leave a page open for an hour on 50 000 messages a second; ARGS="--minutes 5" is shorter
-	@PYTHONPATH=build/compiled:. $(BIN)/python -P -m tests.console.soak $(ARGS)
+	@PYTHONPATH=build/compiled:. $(BIN)/python -P -m tests.console.soak $(or $(ARGS),--report benchmarks/results/soak.json)
 
 paho: build ## Run the Paho interoperability suites; SUITE=path/to/paho.mqtt.testing
 	@$(BIN)/python tests/interop/paho_suites.py $(SUITE) $(ARGS)

@@ -35,7 +35,7 @@ fails when a statement has no test or this page is out of date.
 
 This page is generated: `python tools/conformance.py` writes it.
 """
-CLIENT_HEAD = "These statements bind the client library, which comes later."
+CLIENT_HEAD = "These statements bind clients; those of ours are in `tests/client`."
 UNSERVED_HEAD = "These statements concern what is not served yet."
 
 

@@ -1,7 +1,8 @@
-"""Write the figures in README.md and docs/speed.md from benchmarks/results; `--check` only compares them.
+"""Write the figures in README.md and docs/ from benchmarks/results; `--check` only compares them.
 
 `make bench` writes the results: latest.json of the brokers, of which this shows the rows that a newcomer asks for, and
-clients.md and durable.md, of the clients and of durability, which it shows whole.
+clients.md, which it shows whole, as it does durable.md of `python -m benchmarks.durable`. console.json is from
+`python -m benchmarks.console`, soak.json from `make soak`, surf.json from `python -m examples.surf spectators`.
 """
 
 import json
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/speed.md")
+PAGES = ("README.md", "docs/speed.md", "docs/console.md", "docs/surf.md")
 END = "<!-- end of figures -->"
 
 RATES = (
@@ -33,6 +34,8 @@ OTHERS = (  # scenario, figure, what it is, how it is written
     ("idle", "resident_bytes_per_connection", "resident bytes of an idle connection (less is better)", "{:,.0f}"),
 )
 BROKERS = ("tidewire", "mosquitto", "flashmq")
+DISTURBED = 0.1
+"""Share of a core that other programs used meanwhile: such a figure has a †."""
 
 
 def broker_figures() -> str:
@@ -52,14 +55,16 @@ def broker_figures() -> str:
             rate, cpu = figures["deliveries_per_s"], figures["broker_cpu_us_per_delivery"]
             ratio = results[scenario, "tidewire"]["median"]["deliveries_per_s"] / rate
             beside = "" if broker == "tidewire" else f" **{ratio:.3g}×**"
-            cells.append(f"{rate / 1000:,.0f} k ({cpu:.2g}){beside}")
+            mark = " †" if figures.get("others_cpu_share", 0.0) > DISTURBED else ""
+            cells.append(f"{rate / 1000:,.0f} k ({cpu:.2g}){beside}{mark}")
         lines.append(f"| {results[scenario, 'tidewire']['title']} | " + " | ".join(cells) + " |")
     for scenario, figure, title, written in OTHERS:
         cells = [written.format(results[scenario, broker]["median"][figure]) for broker in BROKERS]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     lines += ["", *shortfalls(results)]
+    told = " † other programs used more than a tenth of a core meanwhile." if "†" in "".join(lines) else ""
     machine = f"{about['processor']}, {about['cores']} cores, Python {about['python']}, {about['date']}"
-    return "\n".join(lines) + f"\n\nBold: Tidewire's rate divided by this one. One run on {machine}.\n"
+    return "\n".join(lines) + f"\n\nBold: Tidewire's rate divided by this one.{told} One run on {machine}.\n"
 
 
 def shortfalls(results: dict[tuple[str, str], dict[str, dict[str, float]]]) -> list[str]:
@@ -103,10 +108,61 @@ def durable_figures() -> str:
     return (ROOT / "benchmarks/results/durable.md").read_text().partition("\n\n")[2]
 
 
+def console_figures() -> str:
+    """What each open page costs the broker."""
+    rows = json.loads((ROOT / "benchmarks/results/console.json").read_text())["figures"]
+    titles = {"pair-qos0-64": "1→1, QoS 0", "pair-qos1-64": "1→1, QoS 1", "fan-out-100-qos0-64": "1→100, QoS 0"}
+    pages = list(dict.fromkeys(row["page"] for row in rows))
+    found = {(row["scenario"], row["page"]): row for row in rows}
+    heads = [page if page != "none" else "no page" for page in pages]
+    lines = [f"| deliveries a second, 64 B | {' | '.join(heads)} |", "|---|" + "---:|" * len(pages)]
+    for scenario in dict.fromkeys(row["scenario"] for row in rows):
+        cells = []
+        for page in pages:
+            row = found[scenario, page]
+            beside = "" if page == "none" else f" **{row['rate_ratio']:.3f}×**"
+            cells.append(f"{row['deliveries_per_s'] / 1000:,.0f} k{beside}")
+        lines.append(f"| {titles.get(scenario, scenario)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def soak_figures() -> str:
+    """A page that was left open."""
+    report = json.loads((ROOT / "benchmarks/results/soak.json").read_text())
+    lines = [
+        f"| {report['minutes']:.0f} minutes at {report['rate']:,} messages a second over {report['topics']:,} topics"
+        " | first quarter | last quarter | most |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, (title, unit) in {
+        "heap_bytes": ("the page's JavaScript, MB", 1e6),
+        "nodes": ("nodes of the page", 1),
+        "broker_bytes": ("the broker, MB resident", 1e6),
+        "broker_cpu": ("the broker, share of a core", 1),
+        "lag_ms": ("from a click to what it changes, ms", 1),
+    }.items():
+        cells = [f"{report['figures'][name][part] / unit:,.4g}" for part in ("first", "last", "most")]
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def surf_figures() -> str:
+    """How long an update takes to hundreds of spectators."""
+    measured = json.loads((ROOT / "benchmarks/results/surf.json").read_text())
+    return (
+        "| spectators | updates | received | p50, ms | p99, ms | longest, ms |\n|---:|---:|---:|---:|---:|---:|\n"
+        f"| {measured['spectators']} | {measured['updates']} | {measured['received']:,} | {measured['p50_ms']:.1f} "
+        f"| {measured['p99_ms']:.1f} | {measured['maximum_ms']:.1f} |\n"
+    )
+
+
 BLOCKS = {
     "<!-- figures: python tools/readme_table.py -->\n": broker_figures,
     "<!-- client figures: python tools/readme_table.py -->\n": client_figures,
     "<!-- durable figures: python tools/readme_table.py -->\n": durable_figures,
+    "<!-- console figures: python tools/readme_table.py -->\n": console_figures,
+    "<!-- soak figures: python tools/readme_table.py -->\n": soak_figures,
+    "<!-- surf figures: python tools/readme_table.py -->\n": surf_figures,
 }
 
 

@@ -22,6 +22,8 @@ from tests.engine.harness import World
 from tests.wire.malformed import framed
 from tidewire.engine.ports import Access, Events, Principal
 from tidewire.server.listener import tcp_socket
+from tidewire.sync import Client
+from tidewire.testing import BrokerThread
 from tidewire.wire.fields import encode_binary, encode_text
 from tidewire.wire.packets import Pingreq, Pingresp, Publish, Will
 
@@ -183,6 +185,19 @@ def test_v311_4_8_0_2_a_transient_error_ends_its_connection_only(qos: int) -> No
     assert refused_silently(alice)
     other.send(Pingreq())
     assert other.take() == [Pingresp()]
+
+
+def test_v311_7_0_0_1_a_broker_that_connects_to_another_one_is_a_client_there_and_a_server_here() -> None:
+    with BrokerThread() as hub:
+        bridge = {"name": "hub", "url": hub.url, "version": "3.1.1", "topics": [{"filter": "up/#", "qos": 1}]}
+        with (
+            BrokerThread({"bind": ["127.0.0.1"], "port": 0, "bridge": [bridge]}) as site,
+            Client(hub.url) as reader,
+            reader.subscribe("up/#", qos=1) as stream,
+            Client(site.url) as sensor,
+        ):
+            sensor.publish("up/a", b"x", qos=1)
+            assert stream.get(timeout=30).topic == "up/a"
 
 
 def test_v311_7_0_0_2_a_client_needs_nothing_that_is_not_in_the_specification() -> None:

@@ -1,7 +1,8 @@
 """Does a page that is left open grow, in memory or in lag? `python -m tests.console.soak --minutes 60`, or `make soak`.
 
 A broker, a publisher of 50 000 messages a second over 10 000 topics, and the topics page on `#` in Chromium. Every ten
-seconds a line is written to `build/soak.ndjson`; at the end the first and the last quarter of the time are compared.
+seconds a line is written to `build/soak.ndjson`; at the end the first and the last quarter of the time are compared,
+and `--report FILE` keeps what came of it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 from tests.console.looking import Console
 
-RESULT: Final = Path("build/soak.ndjson")
+SAMPLES: Final = Path("build/soak.ndjson")
 GROWN: Final = 1.2
 """A figure whose median in the last quarter is so many times that of the first has grown."""
 SLACK: Final = {"heap_bytes": 5_000_000, "nodes": 500, "broker_bytes": 10_000_000, "lag_ms": 250.0, "frame_ms": 100.0}
@@ -136,14 +137,12 @@ def grown(samples: Sequence[Sample]) -> list[str]:
     """What has grown from the first quarter to the last, in words."""
     if not samples:
         return ["nothing was sampled"]
-    quarter = max(1, len(samples) // 4)
-    found = []
-    for name, slack in SLACK.items():
-        first = median(getattr(sample, name) for sample in samples[:quarter])
-        last = median(getattr(sample, name) for sample in samples[-quarter:])
-        if last > first * GROWN and last > first + slack:
-            found.append(f"{name}: {first:,.0f} → {last:,.0f}")
-    return found
+    figures = compared(samples)
+    return [
+        f"{name}: {figures[name]['first']:,.0f} → {figures[name]['last']:,.0f}"
+        for name, slack in SLACK.items()
+        if figures[name]["last"] > max(figures[name]["first"] * GROWN, figures[name]["first"] + slack)
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -152,10 +151,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--every", type=float, default=10.0, help="seconds between samples")
     parser.add_argument("--rate", type=int, default=50_000)
     parser.add_argument("--topics", type=int, default=10_000)
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write first and last quarter there, as JSON")
     options = parser.parse_args(arguments)
-    RESULT.parent.mkdir(exist_ok=True)
+    SAMPLES.parent.mkdir(exist_ok=True)
     samples: list[Sample] = []
-    with Console("--memory", "--log-level", "info") as console, RESULT.open("w", encoding="utf-8") as file:
+    with Console("--memory", "--log-level", "info") as console, SAMPLES.open("w", encoding="utf-8") as file:
         soak = Soak(console, options.rate, options.topics)
         try:
             soak.wait(min(WARM_UP_S, options.minutes * 15))
@@ -169,20 +169,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             soak.close()
         console.check_quiet()
     found = grown(samples)
-    print(_table(samples))
+    figures = compared(samples)
+    for name, parts in figures.items():
+        print(f"{name:14}" + "".join(f"{part:>14} {figure:14,.2f}" for part, figure in parts.items()))
+    if options.report is not None:
+        report = {"minutes": options.minutes, "rate": options.rate, "topics": options.topics, "figures": figures}
+        options.report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print("\n".join(f"has grown: {line}" for line in found) or "nothing has grown")
     return 1 if found else 0
 
 
-def _table(samples: Sequence[Sample]) -> str:
-    names = ("heap_bytes", "nodes", "broker_bytes", "broker_cpu", "lag_ms", "frame_ms")
-    lines = [f"{'':14}{'first quarter':>16}{'last quarter':>16}{'most':>16}"]
+def compared(samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
+    """Of each figure the median of the first quarter and the last, and the most."""
     quarter = max(1, len(samples) // 4)
-    for name in names:
-        values: list[Any] = [getattr(sample, name) for sample in samples]
-        figures = (median(values[:quarter]), median(values[-quarter:]), max(values))
-        lines.append(f"{name:14}" + "".join(f"{figure:16,.2f}" for figure in figures))
-    return "\n".join(lines)
+    figures = {}
+    for name in ("heap_bytes", "nodes", "broker_bytes", "broker_cpu", "lag_ms", "frame_ms"):
+        values = [float(getattr(sample, name)) for sample in samples]
+        figures[name] = {"first": median(values[:quarter]), "last": median(values[-quarter:]), "most": max(values)}
+    return figures
 
 
 if __name__ == "__main__":

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
+
 import pytest
 
 from tests.console.looking import Console
 
+LOAD = ("2000", "500")
+"""Messages a second, topics."""
+
 TITLES = ("Overview", "Topics", "Clients", "Flow inspector", "Publish", "Retained", "Overhead")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def load(console: Console) -> Iterator[None]:
+    """All the while messages pass."""
+    process = subprocess.Popen([sys.executable, "-m", "tests.console.load", str(console.mqtt_port), *LOAD])
+    yield
+    process.terminate()
+    process.wait()
 
 
 @pytest.mark.parametrize(("dark", "phone"), [(False, False), (True, True)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from tests.server.test_admin import RULES
 from tidewire.server import admin_topics
 from tidewire.server.admin_topics import TopicFeed
 from tidewire.server.admin_types import MessageProperties, TopicSeen, Viewer
-from tidewire.wire.packets import Publish
+from tidewire.wire.packets import Acknowledgement, Publish, Subscribe, SubscriptionRequest
 from tidewire.wire.properties import CONTENT_TYPE, MESSAGE_EXPIRY_INTERVAL, Properties
 from tidewire.wire.topics import matches
 
@@ -243,6 +244,23 @@ def test_what_is_not_read_in_time_is_not_taken_the_next_time() -> None:
                     client.send(Publish(b"t", b"x"))
                     feed.turn()
                 assert feed._turn_bytes == admin_topics.TURN_BYTES
+
+    run(check())
+
+
+@pytest.mark.parametrize("topic", ["seen", "unseen"])
+def test_who_only_looks_is_no_subscriber_as_far_as_publishers_are_told(topic: str) -> None:
+    async def check() -> None:
+        async with administered() as setup:
+            client = setup.client("lamp")
+            with feed_of(setup, "seen"):
+                client.send(Publish(topic.encode(), b"x", 1, packet_identifier=1))
+                assert setup.admin.publish(topic, b"x").reason_code == 16
+                setup.client("reader").send(Subscribe(1, [SubscriptionRequest(topic.encode())]))
+                client.send(Publish(topic.encode(), b"x", 1, packet_identifier=2))
+                assert setup.admin.publish(topic, b"x").reason_code == 0
+            answers = [each for each in client.received if isinstance(each, Acknowledgement)]
+            assert [answer.reason_code for answer in answers] == [0x10, 0]
 
     run(check())
 

@@ -236,6 +236,8 @@ class Router(Timed):
         count_in_branch(message, statistics, packets, size)
         if refused and (not kept or self.limits.queue_policy == REFUSE):
             return ReasonCode.QUOTA_EXCEEDED
+        if route.onlookers and route.onlookers == len(sessions) and not (route.special or route.shared):
+            return ReasonCode.NO_MATCHING_SUBSCRIBERS
         return ReasonCode.SUCCESS
 
     def publish_hooked(self, session: Session, message: Message, route: Route, is_will: bool, now: float) -> int:
@@ -387,6 +389,7 @@ class Router(Timed):
             if plain:
                 route.plain.append(session)
                 route.plain_qos.append(qos)
+                route.onlookers += session.only_looks
             else:
                 route.special.append(subscriptions)
         for group in matches.groups:

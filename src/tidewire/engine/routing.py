@@ -95,6 +95,8 @@ class Route:
         """Sessions whose messages need no change but perhaps a lower QoS …"""
         self.plain_qos: list[int] = []
         """… and the highest QoS granted to each [MQTT-3.3.4-2]."""
+        self.onlookers = 0
+        """How many of these only look: nobody is told that they subscribe."""
         self.special: list[list[Subscription]] = []
         """Per other session, its matching subscriptions."""
         self.shared: list[SharedTargets] = []

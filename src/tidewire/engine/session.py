@@ -24,6 +24,8 @@ class Session(Delivery):
         super().__init__(broker.limits)
         self.broker = broker
         self.client_identifier = client_identifier
+        self.only_looks = False
+        """Whether it is the broker's own, and no subscriber as far as publishers are told."""
         self.principal = principal
         self.connection: Connection | None = None
         """The same object as `link`, while there is one."""

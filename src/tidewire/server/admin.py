@@ -16,7 +16,7 @@ from tidewire import __version__
 from tidewire._form import form
 from tidewire.engine.ledger import REASONS
 from tidewire.server import admin_retained
-from tidewire.server.admin_access import VIEWER, may_publish, may_subscribe
+from tidewire.server.admin_access import may_publish, may_subscribe
 from tidewire.server.admin_clients import ORDERS, client_detail, client_info, doors, sorted_clients
 from tidewire.server.admin_messages import PAYLOAD_SHOWN_BYTES, properties_of
 from tidewire.server.admin_packet_shown import reason_name
@@ -43,7 +43,6 @@ from tidewire.wire.errors import InvalidTopic, ProtocolViolation
 from tidewire.wire.topics import check_topic_filter, split_share
 
 if TYPE_CHECKING:
-    from tidewire.engine.routing import Route
     from tidewire.engine.session import Session
     from tidewire.server.admin_topics import TopicFeed
     from tidewire.server.server import Server
@@ -275,8 +274,6 @@ class Admin:
         if viewer is not None and not may_publish(broker, viewer, message.topic):
             return Published(reason_code=int(ReasonCode.NOT_AUTHORIZED), reason="not authorized")
         reason_code = broker.publish(message, route, now)
-        if reason_code == ReasonCode.SUCCESS and not _has_subscribers(route):
-            reason_code = ReasonCode.NO_MATCHING_SUBSCRIBERS
         server.plan_flush(True)
         return Published(reason_code=int(reason_code), reason=reason_name(reason_code))
 
@@ -363,11 +360,6 @@ def checked_filter(topic_filter: str) -> bytes:
     if split_share(checked)[0]:
         raise AdminFault(f"{topic_filter} is a shared subscription; give its filter alone")
     return checked
-
-
-def _has_subscribers(route: Route) -> bool:
-    """Whether anybody gets it beside those who only look."""
-    return bool(route.special or route.shared) or any(each.client_identifier != VIEWER for each in route.plain)
 
 
 def _checked_limit(limit: int) -> int:

@@ -118,6 +118,7 @@ class TopicFeed:
         self._link.dirty = True  # so that nobody flushes it at the end of a pass
         self._session = Session(broker, VIEWER, _principal(server, viewer))
         self._session.link = self._link
+        self._session.only_looks = True
         self._pieces: list[bytes] = []
         self._taken_bytes = 0
         """In this turn, and …"""

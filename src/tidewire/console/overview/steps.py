@@ -1,7 +1,10 @@
-"""What does somebody do first whose broker has nothing to show yet? Two commands to copy, and where to look then."""
+"""What does somebody do first whose broker has nothing to show yet? A page to open and a command to copy."""
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
 from shlex import quote
 from typing import Final
 from urllib.parse import urlsplit
@@ -15,6 +18,10 @@ from tidewire.server.admin_types import ListenerInfo
 
 STANDARD_PORT: Final = 1883
 """What `tidewire pub` and `tidewire sub` take where none is named."""
+
+CLIENT: Final = "newcomer"
+MESSAGE: Final = '{"degrees": 20.5}'
+"""Has a number to draw."""
 
 
 def where(listeners: list[ListenerInfo]) -> str | None:
@@ -44,15 +51,14 @@ class FirstSteps:
             return
         who = f" -u {quote(look.name)} -P PASSWORD" if look.name else ""
         with charts.section("First steps") as self._card:
-            ui.label("Nothing has been published yet. In one terminal, listen:").classes("faint")
-            _command(f"tidewire sub{options}{who} -t 'hello/#' -v")
-            ui.label("In another one, say something:").classes("faint")
-            _command(f"tidewire pub{options}{who} -t hello/world -m hi")
+            ui.label("Nothing has been published yet. Say something, from a terminal:").classes("faint")
+            _command(f"{_program()} pub{options}{who} -i {CLIENT} -q 2 -r -t hello/room -m '{MESSAGE}'")
             self._after = ui.label("Then look here.").classes("faint").props("role=status")
             with ui.row().classes("gap-6"):
                 ui.link("See it under Topics", "/topics").classes("link")
                 if look.operator:
-                    ui.link("Watch its packets in the Flow inspector", "/flow").classes("link")
+                    watched = ui.link(f"Watch the packets of {CLIENT}, then say it again", f"/flow?client={CLIENT}")
+                    watched.classes("link")
 
     def show(self, history: History) -> None:
         """Say so when it has come."""
@@ -60,6 +66,15 @@ class FirstSteps:
             self._waits = False
             charts.show(self._after, "The first message has come.")
             self._after.classes(add="in-tide font-semibold", remove="faint")
+
+
+def _program() -> str:
+    """How this `tidewire` is typed: by its name where the shell finds it."""
+    beside = Path(sys.executable).with_name("tidewire")
+    if shutil.which("tidewire") is not None or not beside.exists():
+        return "tidewire"
+    here = Path.cwd()
+    return quote(str(beside.relative_to(here) if beside.is_relative_to(here) else beside))
 
 
 def _command(text: str) -> None:
