@@ -111,18 +111,16 @@ def durable_figures() -> str:
 def console_figures() -> str:
     """What each open page costs the broker."""
     rows = json.loads((ROOT / "benchmarks/results/console.json").read_text())["figures"]
-    titles = {"pair-qos0-64": "1→1, QoS 0", "pair-qos1-64": "1→1, QoS 1", "fan-out-100-qos0-64": "1→100, QoS 0"}
-    pages = list(dict.fromkeys(row["page"] for row in rows))
-    found = {(row["scenario"], row["page"]): row for row in rows}
-    heads = [page if page != "none" else "no page" for page in pages]
-    lines = [f"| deliveries a second, 64 B | {' | '.join(heads)} |", "|---|" + "---:|" * len(pages)]
-    for scenario in dict.fromkeys(row["scenario"] for row in rows):
-        cells = []
-        for page in pages:
-            row = found[scenario, page]
-            beside = "" if page == "none" else f" **{row['rate_ratio']:.3f}×**"
-            cells.append(f"{row['deliveries_per_s'] / 1000:,.0f} k{beside}")
-        lines.append(f"| {titles.get(scenario, scenario)} | " + " | ".join(cells) + " |")
+    found = {(row["load"], row["page"]): row for row in rows}
+    pages = list(dict.fromkeys(row["page"] for row in rows if row["page"] != "none"))
+    lines = [
+        f"| load | the broker without a page | {' | '.join(f'{page}: more' for page in pages)} |",
+        "|---|---:|" + "---:|" * len(pages),
+    ]
+    for load in dict.fromkeys(row["load"] for row in rows):
+        cells = [f"{found[load, page]['page_cpu_share'] * 100:+.1f} %".replace("-", "−") for page in pages]
+        alone = f"{found[load, 'none']['broker_cpu_share'] * 100:.1f} %"
+        lines.append(f"| {load} | {alone} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

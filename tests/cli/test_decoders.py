@@ -76,6 +76,13 @@ def test_a_payload_that_is_not_cbor_is_refused(payload: bytes) -> None:
         decoder("cbor")(payload)
 
 
+@pytest.mark.parametrize(("payload", "tag"), [(bytes.fromhex("d81c82d81d0001"), 28), (b"\xd8\x23\x63a+a", 35)])
+def test_cbor_that_costs_more_than_it_weighs_is_refused(payload: bytes, tag: int) -> None:
+    pytest.importorskip("cbor2")
+    with pytest.raises(DecodeError, match=f"tag {tag} is not followed|not CBOR"):
+        decoder("cbor")(payload)
+
+
 def test_without_cbor2_the_mend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cbor2", None)
     with pytest.raises(DecoderMissing, match=r"pip install 'tidewire\[cbor\]'"):

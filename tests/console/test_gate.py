@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterable, Iterator
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -12,6 +13,8 @@ from tests.process import BrokerProcess
 from tidewire.access.passwords import set_password
 
 pytest.importorskip("nicegui", reason="the extra console is not installed")
+
+from tidewire.console.gate import BODY_BYTES, FORM_FIELDS
 
 CONFIG = """
 port = 0
@@ -32,12 +35,13 @@ class Page:
     """The page of a broker, as HTTP sees it."""
 
     def __init__(self, broker: BrokerProcess) -> None:
+        self.broker = broker
         url = urlsplit(broker.wait_for(r"console: (\S+)").group(1))
         assert url.hostname is not None and url.port is not None
         self.host, self.port = url.hostname, url.port
 
     def ask(
-        self, path: str = "/", method: str = "GET", body: str | None = None, **headers: str
+        self, path: str = "/", method: str = "GET", body: str | Iterable[bytes] | None = None, **headers: str
     ) -> tuple[int, dict[str, str], str]:
         """Status, headers in lower case and text."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
@@ -58,6 +62,7 @@ def open_page() -> Iterator[Page]:
     """Of a broker without users."""
     with BrokerProcess("--memory", "--console-port", "0") as broker:
         yield Page(broker)
+        assert "Traceback" not in broker.log
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +76,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     config.write_text(CONFIG.format(users=users), encoding="utf-8")
     with BrokerProcess("--config", config) as broker:
         yield Page(broker)
+        assert "Traceback" not in broker.log
 
 
 def cookie(headers: dict[str, str]) -> str:
@@ -81,7 +87,14 @@ def cookie(headers: dict[str, str]) -> str:
 @pytest.mark.parametrize("path", ["/", "/clients", "/_nicegui_ws/socket.io/?EIO=4&transport=polling", "/nothing"])
 @pytest.mark.parametrize(
     "headers",
-    [{"Host": "evil.example"}, {"Host": "evil.example:9884"}, {"Origin": "http://evil.example"}, {"Origin": "null"}],
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:9884"},
+        {"Host": "["},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://["},
+    ],
 )
 def test_another_site_reaches_nothing(open_page: Page, path: str, headers: dict[str, str]) -> None:
     status, answered, text = open_page.ask(path, **headers)
@@ -89,11 +102,30 @@ def test_another_site_reaches_nothing(open_page: Page, path: str, headers: dict[
     assert "set-cookie" not in answered and "hosts in [console]" in text
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_what_another_site_shows_of_it_is_refused_and_its_links_lead_to_pages(open_page: Page, site: str) -> None:
+    def asked(path: str, how: str, what: str, method: str = "GET") -> int:
+        return open_page.ask(path, method, Sec_Fetch_Site=site, Sec_Fetch_Mode=how, Sec_Fetch_Dest=what)[0]
+
+    assert asked("/", "no-cors", "image") == 403
+    assert asked("/", "navigate", "iframe") == 403
+    assert asked("/_nicegui_ws/socket.io/?EIO=4&transport=polling", "no-cors", "script") == 403
+    assert asked("/_nicegui_ws/socket.io/?EIO=4&transport=polling", "navigate", "document") == 403
+    assert asked("/log-out", "navigate", "document", "POST") == 403
+    assert asked("/topics", "navigate", "document") == 200
+
+
+def test_a_body_says_how_long_it_is_and_is_not_too_long(open_page: Page) -> None:
+    for path in ("/_nicegui/client/any/upload/1", "/log-in"):
+        assert open_page.ask(path, "POST", iter([b"x" * 100]))[0] == 411
+        assert open_page.ask(path, "POST", Content_Length=str(BODY_BYTES + 1))[0] == 413
+
+
 def test_without_users_the_page_comes_at_once_and_may_not_be_framed(open_page: Page) -> None:
     status, headers, _ = open_page.ask()
     assert status == 200
     assert headers["content-security-policy"].startswith("frame-ancestors 'none'")
-    assert "HttpOnly; SameSite=Strict" in headers["set-cookie"]
+    assert "set-cookie" not in headers
     assert open_page.ask(Origin=f"http://{open_page.host}:{open_page.port}")[0] == 200
 
 
@@ -117,6 +149,7 @@ def test_an_operator_sees_the_clients_and_another_user_does_not(page: Page) -> N
     for name, sees in (("ann", True), ("bob", False)):
         status, headers, _ = page.log_in(name, f"{name} tide")
         assert (status, headers["location"]) == (303, "/")
+        assert "HttpOnly; SameSite=Strict" in headers["set-cookie"]
         status, _, text = page.ask(Cookie=cookie(headers))
         assert status == 200
         assert ("/clients" in text) is sees
@@ -131,6 +164,30 @@ def test_who_logs_out_is_out(page: Page) -> None:
     assert page.ask("/log-out", Cookie=secret, Accept="*/*")[0] != 303  # a link of another page does not log out
     assert page.ask("/log-out", "POST", Cookie=secret)[0] == 303
     assert page.ask(Cookie=secret, Accept="text/html")[0] == 303
+
+
+def test_who_logs_in_again_is_not_in_twice(page: Page) -> None:
+    first = cookie(page.log_in("ann", "ann tide")[1])
+    form = urlencode({"user": "ann", "password": "ann tide"})
+    second = cookie(page.ask("/log-in", "POST", form, Cookie=first)[1])
+    assert page.ask(Cookie=first, Accept="text/html")[0] == 303
+    assert page.ask(Cookie=second, Accept="text/html")[0] == 200
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
+def test_a_new_configuration_ends_the_visits_that_the_old_one_has_let_in(page: Page) -> None:
+    secret = cookie(page.log_in("ann", "ann tide")[1])
+    assert page.ask(Cookie=secret)[0] == 200
+    page.broker.signal(signal.SIGHUP)
+    page.broker.wait_for("configuration reloaded")
+    assert page.ask(Cookie=secret, Accept="text/html")[0] == 303
+
+
+@pytest.mark.parametrize("form", ["user=\xff", "&".join(f"field{number}=x" for number in range(FORM_FIELDS + 1))])
+def test_what_is_no_log_in_is_told_so(page: Page, form: str) -> None:
+    status, _, text = page.ask("/log-in", "POST", form)
+    assert status == 400
+    assert "not the form of this page" in text
 
 
 def test_a_form_that_is_too_long_is_not_read(page: Page) -> None:

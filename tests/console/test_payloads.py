@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidewire.console import payloads
-from tidewire.console.payloads import DECODERS, LINES, Shown, numbers, preview, show
+from tidewire.console.payloads import DECODERS, LINE_CHARACTERS, LINES, Shown, numbers, preview, show
 from tidewire.console.topics import export as topic_export
 from tidewire.console.topics import history as topic_history
+from tidewire.console.topics import sparkplug
 from tidewire.console.topics.export import exported
 from tidewire.console.topics.history import CHARTED, Chart, History, difference
 from tidewire.console.topics.sparkplug import NotSparkplug, decode_sparkplug
@@ -39,7 +40,12 @@ def text_of(shown: Shown) -> str:
 
 
 def seen(payload: bytes = b"", topic: str = "a/b", at: float = 0.0, **others: Any) -> TopicSeen:
-    known = {"payload_bytes": len(payload), "retain": False, "properties": MessageProperties(), "messages": 1}
+    known: dict[str, Any] = {
+        "payload_bytes": len(payload),
+        "retain": False,
+        "properties": MessageProperties(),
+        "messages": 1,
+    }
     return TopicSeen(topic=topic, payload=payload, at=at, total_bytes=0, rate=0.0, **(known | others))
 
 
@@ -113,6 +119,31 @@ def test_a_payload_made_to_hurt_is_a_few_lines(payload: bytes, decoder: str) -> 
     assert 0 < len(shown.lines) <= LINES
     preview(payload, len(payload))
     numbers(payload, decoder)
+
+
+def test_what_is_shared_is_not_written_again_and_again() -> None:
+    shared = b"\x01"
+    for number in range(24):
+        shared = b"\xd8\x1c\x82" + shared + b"\xd8\x1d" + bytes([number])
+    for payload in (b"\x81\xd9\x03\xe8" + shared, b"\xa1\xd9\x03\xe8" + shared + b"\x01"):
+        shown = show(payload, "cbor")
+        assert shown.decoder == "cbor"
+        assert len(text_of(shown)) < 3 * LINE_CHARACTERS
+        assert preview(payload, len(payload)).replace('{ "', "[ ").startswith("[ 1000(28([ 28([")
+
+
+def test_of_no_tag_is_anything_made() -> None:
+    for tag in (*range(1_100), 43_000, 55_799):
+        for value in ("[1, 2]", '"(a+)+"', "1"):
+            payload = cbor2.dumps(cbor2.CBORTag(tag, json.loads(value)))
+            assert "".join(text_of(show(payload, "cbor")).split()) == f"{tag}({value})".replace(" ", "")
+    assert text_of(show(msgspec.msgpack.encode(msgspec.msgpack.Ext(5, b"x")), "msgpack")) == "5(h'78')"
+
+
+def test_keys_may_be_anything() -> None:
+    shown = show(cbor2.dumps({(1, 2): 3, b"x": 4, None: 5, cbor2.CBORTag(9, 1): 6}), "cbor")
+    assert shown.numbers == {"[ 1, 2 ]": 3.0, "h'78'": 4.0, "null": 5.0, "9(1)": 6.0}
+    assert [line.label for line in shown.lines[1:-1]] == ['"[ 1, 2 ]": ', "\"h'78'\": ", '"null": ', '"9(1)": ']
 
 
 def test_numeric_fields_have_a_path_and_true_is_one() -> None:
@@ -212,6 +243,17 @@ def test_metrics_stand_by_name_with_their_type_and_sign() -> None:
     assert show(payload, "sparkplug").numbers["metrics.speed.value"] == 12.5
 
 
+def test_metrics_of_the_same_name_are_numbered() -> None:
+    names = (b"a", b"a", b"a (2)", b"a")
+    decoded = decode_sparkplug(b"".join(metric(name, 11, field(14, 1)) for name in names))
+    assert list(decoded["metrics"]) == ["a", "a (2)", "a (2) (2)", "a (3)"]
+
+
+def test_fields_beyond_the_bound_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparkplug, "FIELDS", 8)
+    assert len(decode_sparkplug(metric(b"a", 11, field(14, 1)) * 10 + field(3, 1))["metrics"]) == 2
+
+
 def test_data_sets_properties_arrays_and_templates_are_read() -> None:
     cells = field(1, field(1, 4)) + field(1, field(6, b"x"))
     data_set = field(1, 2) + field(2, b"a") + field(2, b"b") + field(3, 7) + field(3, 12) + field(4, cells)
@@ -271,6 +313,14 @@ def test_a_history_keeps_so_many_values_and_so_many_bytes(monkeypatch: pytest.Mo
     history.add(seen(b"y" * 99))
     assert [value.number for value in history.values] == [6]
     assert history.find(5) is None and history.find(6) is history.values[0]
+
+
+def test_a_history_counts_properties_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic_history, "VALUES_BYTES", 5_000)
+    history = History()
+    for _ in range(3):
+        history.add(seen(properties=MessageProperties(content_type="x" * 1_000, user_properties=[("y" * 999, "z")])))
+    assert [value.number for value in history.values] == [2, 3]
 
 
 def test_what_was_retained_is_not_a_second_value() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
 
 from tidewire.console.topics import tree as topic_tree
 from tidewire.console.topics.tree import RATE_S, Node, TopicTree, topic_of
@@ -183,6 +184,22 @@ def test_topics_beyond_the_bound_are_not_listed(monkeypatch: pytest.MonkeyPatch)
     tree = tree_of(*"abcdef")
     assert tree.full
     assert shown(tree) == ["a", "b", "c", "d"]
+
+
+def test_topics_beyond_the_bound_of_their_names_are_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic_tree, "NAMES_CHARACTERS", 10)
+    tree = tree_of("a/bcd", "e/fghijkl", "m", "a/bcd")
+    assert tree.full
+    assert shown(tree) == ["a", "m"]
+
+
+def test_properties_count_as_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic_tree, "PAYLOADS_BYTES", 1000)
+    tree = TopicTree(0.0)
+    properties = MessageProperties(content_type="x" * 700)
+    tree.add([replace(seen(topic, b"on"), properties=properties) for topic in "ab"], 1.0, 0.0)
+    kept = {node.name: node.seen.properties for node in tree.window(0, 9) if node.seen is not None}
+    assert kept == {"a": properties, "b": MessageProperties()}
 
 
 def test_long_payloads_beyond_the_bound_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.server.administered import START, Setup, administered, run
+from tidewire.access import hashes
 from tidewire.access.passwords import set_password
-from tidewire.server.access_config import AccessConfig, RuleConfig
+from tidewire.server.access_config import AccessConfig, JwtConfig, RuleConfig
 from tidewire.server.admin import LISTED, Admin, AdminFault
 from tidewire.server.admin_types import MessageProperties, Viewer
-from tidewire.server.config import Config
+from tidewire.server.config import Config, make_access
 from tidewire.server.meter_config import BudgetConfig, MeterConfig
+from tidewire.server.verification import LOG_INS
 from tidewire.wire.codes import ReasonCode
 from tidewire.wire.packets import Disconnect, Publish, Subscribe, SubscriptionRequest, Will
 from tidewire.wire.properties import SESSION_EXPIRY_INTERVAL, Properties
@@ -269,6 +274,18 @@ async def topics_of(setup: Setup, viewer: Viewer | None) -> list[str]:
     return [info.topic for info in await setup.admin.retained(viewer=viewer)]
 
 
+def test_whose_user_and_which_address_is_an_operators_business() -> None:
+    async def check() -> None:
+        async with administered() as setup:
+            setup.client("lamp", user_name="ann").send(Publish(b"open/a", b"x", 0, True))
+            (all_of_it,) = await setup.admin.retained()
+            assert (all_of_it.publisher, all_of_it.address) == ("lamp", "192.0.2.7:4711")
+            (for_others,) = await setup.admin.retained(viewer=Viewer())
+            assert (for_others.publisher, for_others.user, for_others.address) == ("lamp", None, "")
+
+    run(check())
+
+
 # -- the broker
 
 
@@ -408,6 +425,62 @@ def test_who_signs_in_is_who_the_password_file_knows(tmp_path: Path) -> None:
             refused = await setup.admin.sign_in("ann", "spring tide", "192.0.2.7:2")
             assert refused == "There were too many wrong passwords from this address; wait a while."
             assert await setup.admin.sign_in("ann", "spring tide", "192.0.2.8:1") == Viewer("ann")
+
+    run(check())
+
+
+WRONG = "User or password is wrong."
+BUSY = "Others are logging in just now; try again in a moment."
+
+
+def test_who_asks_often_at_once_has_one_guess_and_all_together_have_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashes, "ARGON2_MEMORY_KIB", 64)
+    monkeypatch.setattr(hashes, "ARGON2_PASSES", 1)
+    set_password(tmp_path / "users", "ann", b"spring tide")
+
+    async def check() -> None:
+        async with administered(access=AccessConfig(password_file=str(tmp_path / "users"), attempts=3)) as setup:
+
+            async def asked(*peers: str) -> list[Viewer | str]:
+                return [*await asyncio.gather(*(setup.admin.sign_in("ann", "neap tide", peer) for peer in peers))]
+
+            assert await asked(*["192.0.2.7:1"] * 20) == [WRONG] + [BUSY] * 19
+            others = await asked(*(f"192.0.2.{number}:1" for number in range(20, 40)))
+            assert others == [WRONG] * LOG_INS + [BUSY] * (20 - LOG_INS)
+            network = await asked(*(f"[2001:db8::{number}]:1" for number in range(5)))  # one customer's
+            assert network[:3] == [WRONG] * 3 and WRONG not in network[3:]
+            assert isinstance(await setup.admin.sign_in("ann", "spring tide", "192.0.2.7:1"), Viewer)
+
+    run(check())
+
+
+def test_a_log_in_that_a_new_policy_overtakes_has_to_be_repeated(tmp_path: Path) -> None:
+    set_password(tmp_path / "users", "ann", b"spring tide")
+
+    async def check() -> None:
+        async with administered(access=AccessConfig(password_file=str(tmp_path / "users"))) as setup:
+            asking = asyncio.create_task(setup.admin.sign_in("ann", "spring tide", "192.0.2.7:1"))
+            await asyncio.sleep(0)  # it has begun
+            setup.server.access.adopt(make_access(setup.server.config))
+            assert await asking == BUSY
+            assert await setup.admin.sign_in("ann", "spring tide", "192.0.2.7:1") == Viewer("ann")
+
+    run(check())
+
+
+def test_who_shows_a_token_looks_until_it_expires(tmp_path: Path) -> None:
+    secret = b"0123456789abcdef0123456789abcdef"
+    (tmp_path / "secret").write_bytes(secret)
+    token = jwt.encode({"sub": "ann", "exp": int(time.time()) + 600}, secret, "HS256")
+
+    async def check() -> None:
+        access = AccessConfig(jwt=JwtConfig(secret_file=str(tmp_path / "secret"), leeway_s=0))
+        async with administered(access=access) as setup:
+            viewer = await setup.admin.sign_in("", token, "192.0.2.7:1")
+            assert isinstance(viewer, Viewer) and viewer.user_name == "ann"
+            assert 0.0 < viewer.expires_at - setup.clock.now <= 600.0
 
     run(check())
 

@@ -6,18 +6,21 @@ import asyncio
 import hmac
 import json
 import re
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.process import BareClient
 from tests.server.administered import run
-from tidewire.server import admin_http
+from tidewire.server import admin_http, http_server
+from tidewire.server.admin import Admin
 from tidewire.server.config import ConfigError
 from tidewire.server.embedded import Broker
 from tidewire.wire.packets import Publish
@@ -275,12 +278,71 @@ def test_an_error_of_ours_is_not_shown(token_file: Path, monkeypatch: pytest.Mon
     def fail(*_: object) -> None:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr(admin_http.Admin, "listeners", fail)
+    monkeypatch.setattr(Admin, "listeners", fail)
 
     async def check() -> None:
         async with served(token_file) as api:
             status, answer = await api.ask("GET", "/v1/listeners")
             assert (status, answer) == (500, {"error": "internal error; the broker's log says more"})
+
+    run(check())
+
+
+# -- connections
+
+
+def connected(api: Api, request: bytes = b"") -> socket.socket:
+    """A connection, and what is sent on it."""
+    address = urlsplit(api.url)
+    connection = socket.create_connection((address.hostname, address.port), timeout=30)
+    connection.sendall(request)
+    return connection
+
+
+def is_cut(connection: socket.socket) -> bool:
+    """Whether it ends without an answer."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("bound", "begun"),
+    [
+        ("IDLE_S", b""),
+        ("IDLE_S", b"GET /health HTTP/1.1\r\nHost: a\r\n"),
+        ("BODY_S", b"POST /v1/publish HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\nContent-Length: 9\r\n\r\n{"
+                   % TOKEN.encode()),
+    ],
+)  # fmt: skip
+def test_a_request_that_does_not_come_is_not_waited_for(
+    token_file: Path, monkeypatch: pytest.MonkeyPatch, bound: str, begun: bytes
+) -> None:
+    monkeypatch.setattr(http_server, bound, 0.05)
+
+    async def check() -> None:
+        async with served(token_file) as api:
+            with await asyncio.to_thread(connected, api, begun) as connection:
+                assert await asyncio.to_thread(is_cut, connection)
+            assert (await api.ask("GET", "/health"))[0] == 200
+
+    run(check())
+
+
+def test_one_address_has_only_so_many_connections(token_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "CONNECTIONS_PER_ADDRESS", 2)
+
+    async def check() -> None:
+        async with served(token_file) as api:
+            request = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+            connections = [await asyncio.to_thread(connected, api, request) for _ in range(2)]
+            for connection in connections:
+                assert await asyncio.to_thread(connection.recv, 8) == b"HTTP/1.1"
+            with await asyncio.to_thread(connected, api) as third:
+                assert await asyncio.to_thread(is_cut, third)
+            for connection in connections:
+                connection.close()
 
     run(check())
 
@@ -366,7 +428,7 @@ def test_every_call_is_described_and_every_description_is_there(token_file: Path
         async with served(token_file) as api:
             status, document = await api.ask("GET", "/openapi.json")
             assert (status, document["openapi"]) == (200, "3.1.0")
-            calls = admin_http.Api(api.broker.server, admin_http.Admin(api.broker.server)).calls
+            calls = admin_http.Api(api.broker.server, Admin(api.broker.server)).calls
             described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
             assert described == {(call.method, call.path) for call in calls} | {("GET", "/health"), ("GET", "/metrics")}
             schemas = document["components"]["schemas"]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.server.administered import START, Setup, administered, run
 from tests.server.test_admin import RULES
 from tidewire.server import admin_topics
+from tidewire.server.admin_messages import shown_properties
 from tidewire.server.admin_topics import TopicFeed
 from tidewire.server.admin_types import MessageProperties, TopicSeen, Viewer
 from tidewire.wire.packets import Acknowledgement, Publish, Subscribe, SubscriptionRequest
@@ -198,6 +199,89 @@ def test_topics_past_the_bound_are_counted_only(monkeypatch: Any) -> None:
                 client.send(*[Publish(b"t%d" % number, b"x") for number in range(5)])
                 taken = feed.take()
                 assert (len(taken.topics), taken.messages, taken.unseen, taken.topics_full) == (3, 5, 2, True)
+
+    run(check())
+
+
+def test_topics_past_the_bound_of_their_names_are_counted_only(monkeypatch: Any) -> None:
+    monkeypatch.setattr(admin_topics, "NAMES_BYTES", 10)
+
+    async def check() -> None:
+        async with administered() as setup:
+            setup.admin.publish("old", b"x", retain=True)
+            client = setup.client("lamp")
+            with feed_of(setup) as feed:
+                client.send(*[Publish(topic, b"x") for topic in (b"short", b"too/long", b"is", b"old")])
+                taken = feed.take()
+                assert list(by_topic(taken.topics)) == ["old", "short", "is"]
+                assert (taken.messages, taken.unseen, taken.topics_full) == (4, 1, True)
+
+    run(check())
+
+
+def test_what_is_retained_comes_part_by_part_and_what_is_published_meanwhile_is_newer(monkeypatch: Any) -> None:
+    monkeypatch.setattr(admin_topics, "LOOKED_AT", 3)
+
+    async def check() -> None:
+        async with administered(access=RULES) as setup:
+            for number in range(5):
+                setup.admin.publish(f"open/{number}", b"old", retain=True)
+                setup.admin.publish(f"alice/{number}", b"old", retain=True)
+            with feed_of(setup, "#", Viewer("bob")) as feed:
+                first = by_topic(feed.take().topics)
+                assert len(first) < 5
+                setup.admin.publish("open/4", b"new", retain=True)
+                setup.admin.publish("open/3", b"new")
+                seen = by_topic(feed.take().topics)
+                for _ in range(5):
+                    feed.turn()
+                    seen |= by_topic(feed.take().topics)
+                values = {topic: (each.payload, each.messages) for topic, each in (first | seen).items()}
+                old = {f"open/{number}": (b"old", 0) for number in range(3)}
+                assert values == old | {"open/3": (b"new", 1), "open/4": (b"new", 1)}
+
+    run(check())
+
+
+def user_properties(*pairs: tuple[str, str]) -> Properties:
+    properties = Properties()
+    properties.texts[CONTENT_TYPE] = "text"
+    properties.user_properties = list(pairs)
+    return properties
+
+
+@pytest.mark.parametrize(
+    ("pairs", "shown"),
+    [
+        ([("a", "b")] * 50, 50),
+        ([("a", "b")] * 10_000, 50),
+        ([("a", "b" * 1_000)] * 60, 4),
+        ([("a", "b" * 60_000), ("c", "d")], 0),
+    ],
+)
+def test_so_many_user_properties_are_shown_and_it_is_said_how_much_more_there_is(
+    monkeypatch: Any, pairs: list[tuple[str, str]], shown: int
+) -> None:
+    monkeypatch.setattr(admin_topics, "PAYLOADS_BYTES", 10_000)
+
+    async def check() -> None:
+        async with administered() as setup:
+            client = setup.client("lamp")
+            properties = user_properties(*pairs)
+            size = len(properties.encode_body())
+            shown_size = len(user_properties(*pairs[:shown]).encode_body())
+            rest = [("…", f"and {size - shown_size} bytes more")] if size > shown_size else []
+            with feed_of(setup) as feed:
+                client.send(*[Publish(b"t%d" % number, b"x", properties=properties) for number in range(4)])
+                topics = by_topic(feed.take().topics)
+                told = MessageProperties(content_type="text", user_properties=[*pairs[:shown], *rest])
+                assert topics["t0"].properties == shown_properties(properties.encode_body()) == told
+                kept = sum(len(topic.properties) for topic in feed._topics.values())
+                assert kept <= 10_000 + admin_topics.PROPERTIES_KEPT_BYTES + admin_topics.PAYLOAD_CUT_BYTES
+                feed.turn()
+                client.send(*[Publish(b"t%d" % number, b"x") for number in range(4)])
+                assert all(not each.properties.user_properties for each in feed.take().topics)
+                assert feed._payloads_bytes == 0
 
     run(check())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from io import BytesIO
 from typing import Any, Final
@@ -54,6 +55,14 @@ def _msgpack() -> Decoder:
     return decode
 
 
+def _refused(tag: int, _value: Any, _immutable: bool) -> Any:
+    raise ValueError(f"tag {tag} is not followed")
+
+
+_REFUSED_TAGS: Final = {tag: partial(_refused, tag) for tag in (28, 29, 35)}
+"""Shared values, by which a few bytes can mean gigabytes, and regular expressions, which take as long as they like."""
+
+
 def _cbor() -> Decoder:
     try:
         cbor2 = import_module("cbor2")
@@ -63,7 +72,7 @@ def _cbor() -> Decoder:
     def decode(payload: bytes) -> bytes:
         stream = BytesIO(payload)
         try:
-            value = cbor2.CBORDecoder(stream).decode()
+            value = cbor2.CBORDecoder(stream, semantic_decoders=_REFUSED_TAGS).decode()
         except Exception as error:  # some tags are read by other packages, which raise their own
             raise DecodeError(f"not CBOR: {error or type(error).__name__}") from None
         if stream.read(1):

@@ -11,10 +11,11 @@ from tidewire.server.log import logger
 
 try:
     from fastapi import FastAPI
+    from nicegui import app as nicegui
     from nicegui import ui
 
     from tidewire.console.gate import Gate
-    from tidewire.console.pages import register
+    from tidewire.console.pages import PAGES, register
     from tidewire.console.visits import Visits
     from tidewire.server.http_server import HttpServer
 except ImportError as error:
@@ -23,6 +24,9 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from tidewire.server.server import Server
+
+TAB_S: Final = 600.0
+"""How long NiceGUI remembers a browser's tab that was closed: it is a month if it is not told."""
 
 ICON: Final = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
 <rect width="32" height="32" rx="8" fill="#0b6e8f"/>
@@ -45,9 +49,16 @@ async def serve_console(server: Server, config: ConsoleConfig) -> list[str]:
         gzip_middleware_factory=None,  # it would compress on the broker's loop
         show_welcome_message=False,
     )
-    hosts = [*config.hosts, *config.bind]
-    visits = Visits()
-    gate = Gate(app, admin, visits, config.operators, hosts)
+    nicegui.storage.max_tab_storage_age = TAB_S
+    visits = Visits(server.clock, lambda: server.access.policy)  # a reload makes another policy
+    gate = Gate(
+        app,
+        admin,
+        visits,
+        operators=config.operators,
+        hosts=[*config.hosts, *config.bind],
+        pages=[page.path for page in PAGES],
+    )
     served = await HttpServer.open(
         gate, "console", config, lifespan="on", ws="websockets-sansio", ws_per_message_deflate=False
     )

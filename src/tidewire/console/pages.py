@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Final
 
 from fastapi import Request
-from nicegui import ui
+from nicegui import ElementFilter, ui
 
 from tidewire.console.frame import frame
 from tidewire.console.gate import visit_of
 from tidewire.console.look import Look
+from tidewire.console.visits import Visit
 from tidewire.server.admin import Admin
 
 
@@ -38,6 +39,12 @@ PAGES: Final = (
 )
 
 
+COLOURS: Final = "tidewire_colours"
+"""The cookie by which a browser keeps its choice of light or dark."""
+COLOURS_S: Final = 365 * 86_400
+_COLOURS: Final[dict[bool | None, str]] = {None: "browser", False: "light", True: "dark"}
+
+
 def register(admin: Admin) -> None:
     """Make them known to NiceGUI."""
     for page in PAGES:
@@ -49,15 +56,33 @@ def _builder(page: Page, admin: Admin) -> Callable[[Request], None]:
 
     def built(request: Request) -> None:
         visit = visit_of(request)
-        client = ui.context.client
-        visit.pages[client.id] = client.delete
-        client.on_delete(lambda: visit.pages.pop(client.id, None))
-        look = Look(admin, visit.viewer, visit.name, visit.dark)
+        _belongs_to(visit)
+        chosen = request.cookies.get(COLOURS)
+        dark = next((dark for dark, name in _COLOURS.items() if name == chosen), None)
+        look = Look(admin, visit.viewer, visit.name, dark)
         shown = [each for each in PAGES if look.operator or not each.operators_only]
-        with frame(page, shown, look, visit):
+        with frame(page, shown, look, replace(visit, dark=dark)):
             if page in shown:
                 build(look)
             else:
                 ui.label("This page is for operators: users that the broker's configuration names in [console].")
+        for element in ElementFilter(kind=ui.dark_mode):
+            element.on_value_change(lambda event: _keep(event.value))
 
     return built
+
+
+def _belongs_to(visit: Visit) -> None:
+    """The page that is being built ends with the visit. One that a browser has left NiceGUI ends itself in a moment,
+    and must not find ended; if the browser comes back to it before, it is the visit's again."""
+    client = ui.context.client
+    visit.opened(client.id, client.delete)
+    client.on_connect(lambda: visit.opened(client.id, client.delete))
+    client.on_disconnect(lambda: None if client.has_socket_connection else visit.pages.pop(client.id, None))
+    client.on_delete(lambda: visit.pages.pop(client.id, None))
+
+
+def _keep(dark: bool | None) -> None:
+    """In the browser: next time it is so from the first."""
+    cookie = f"{COLOURS}={_COLOURS[dark]}; Path=/; SameSite=Strict; Max-Age={COLOURS_S}"
+    ui.run_javascript(f'document.cookie = "{cookie}"')

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import math
 from codecs import getincrementaldecoder
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from importlib import import_module
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -23,7 +25,13 @@ LINE_CHARACTERS: Final = 1_000
 """Of one line."""
 
 NESTED: Final = 32
-"""Levels that are shown; CBOR can even hold itself."""
+"""Levels that are shown."""
+
+CBOR_LEVELS: Final = 2 * NESTED
+"""That are decoded: a map within the key of a map is hashed once for each level that it is in."""
+
+KEY_LINES: Final = 10
+"""Of a map or a list that is a key, written in one line."""
 
 NUMBERS: Final = 200
 """Numeric fields of one payload that a chart can be made of."""
@@ -78,6 +86,14 @@ class Line:
     """Of a numeric field, as in `motors[2].speed`; empty for others."""
     tail: str = ""
     """After the value: a comma."""
+
+
+class Tagged(NamedTuple):
+    """A value with a number that says what it means, as in CBOR and MessagePack. Nothing is made of it: some tags have
+    a peer's regular expression compiled, or a list hold itself."""
+
+    tag: int
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +162,9 @@ def _one_line(payload: bytes, topic: str) -> str:
 # -- decoders: each takes bytes, gives plain values and raises NotDecoded
 
 _json_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
-_msgpack_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder()
+_msgpack_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
+    ext_hook=lambda code, data: Tagged(code, bytes(data))
+)
 
 
 def _json(payload: bytes) -> Any:
@@ -163,14 +181,30 @@ def _msgpack(payload: bytes) -> Any:
         raise NotDecoded(_told(error)) from None
 
 
+_CBOR_TAGS: Final = (*range(6), 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799)
+"""What cbor2 would make something of."""
+
+
+def _tagged(tag: int, value: Any, _immutable: bool) -> Tagged:
+    return Tagged(tag, value)
+
+
+_CBOR_PLAIN: Final = {tag: partial(_tagged, tag) for tag in _CBOR_TAGS}
+
+
 def _cbor(payload: bytes) -> Any:
     try:
         cbor2 = import_module("cbor2")
     except ImportError:
         raise NotDecoded("cbor2 is not installed: pip install 'tidewire[cbor]'") from None
     try:
-        return cbor2.loads(payload)
-    except Exception as error:  # some tags are read by other packages, which raise their own
+        return cbor2.loads(
+            payload,
+            semantic_decoders=_CBOR_PLAIN,
+            tag_hook=lambda tagged, _immutable: Tagged(tagged.tag, tagged.value),
+            max_depth=CBOR_LEVELS,
+        )
+    except Exception as error:  # of cbor2, of a key that cannot be one, or of a version that knows no such options
         raise NotDecoded(_told(error)) from None
 
 
@@ -273,52 +307,64 @@ def _outlined(decoder: str, value: Any, note: str) -> Shown:
 
 
 def _outline(value: Any, label: str, path: str, tail: str, depth: int) -> Iterator[Line]:
-    """As JSON, indented; what JSON has no form for as its text."""
-    items: list[tuple[str, str, Any]] | None = None
-    if isinstance(value, dict):
-        marks = "{}"
-        items = [(f"{_quoted(key)}: ", _below(path, key), each) for key, each in islice(value.items(), LINES)]
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        marks = "[]"
-        items = [("", f"{path}[{index}]", each) for index, each in enumerate(islice(value, LINES))]
-    if items is None:
+    """As JSON, indented; what JSON has no form for as its text, and what is tagged as 1(…)."""
+    while isinstance(value, Tagged):
+        label, tail, value = f"{label}{value.tag}(", f"){tail}", value.value
+    marks = "{}" if isinstance(value, Mapping) else "[]" if isinstance(value, (list, tuple)) else ""
+    if not marks:
         text, kind = _scalar(value)
         yield Line(depth, label, text, kind, (path or "value") if _number(value) is not None else "", tail)
-    elif not items:
+    elif not value:
         yield Line(depth, label, marks, "mark", tail=tail)
     elif depth >= NESTED:
         yield Line(depth, label, f"{marks[0]} … {marks[1]}", "mark", tail=tail)
     else:
         yield Line(depth, label, marks[0], "mark")
-        last = len(items) - 1
-        for index, (its_label, its_path, each) in enumerate(items):
+        last = min(len(value), LINES) - 1
+        for index, (name, its_path, each) in enumerate(_within(value, path)):
+            its_label = f"{_quoted(name)}: " if marks == "{}" else ""
             yield from _outline(each, its_label, its_path, "," if index < last else "", depth + 1)
         yield Line(depth, "", marks[1], "mark", tail=tail)
 
 
 def _numbers(value: Any) -> Iterator[tuple[str, float]]:
     """Path and value of the first numeric fields, in their order."""
-    waiting: list[tuple[str, Any, int]] = [("", value, 0)]
+    waiting: list[Iterator[tuple[str, str, Any]]] = [iter([("", "", value)])]
     left, visits = NUMBERS, LINES * 4
     while waiting and left and visits:
-        path, each, depth = waiting.pop()
+        found = next(waiting[-1], None)
+        if found is None:
+            waiting.pop()
+            continue
+        _, path, each = found
+        while isinstance(each, Tagged):
+            each = each.value
         visits -= 1
         number = _number(each)
         if number is not None:
             left -= 1
             yield path or "value", number
-        elif depth >= NESTED:
-            continue
-        elif isinstance(each, dict):
-            items = list(islice(each.items(), NUMBERS))
-            waiting += [(_below(path, key), inner, depth + 1) for key, inner in reversed(items)]
-        elif isinstance(each, (list, tuple)):
-            waiting += [(f"{path}[{index}]", each[index], depth + 1) for index in reversed(range(len(each[:NUMBERS])))]
+        elif len(waiting) <= NESTED:
+            waiting.append(_within(each, path))
 
 
-def _below(path: str, key: Any) -> str:
-    name = str(key)[:LINE_CHARACTERS]
-    return f"{path}.{name}" if path else name
+def _within(value: Any, path: str) -> Iterator[tuple[str, str, Any]]:
+    """What a map or a list at this path holds: the name of each in a map, its path, and itself."""
+    if isinstance(value, Mapping):
+        for key, each in islice(value.items(), LINES):
+            name = _name(key)
+            yield name, f"{path}.{name}" if path else name, each
+    elif isinstance(value, (list, tuple)):
+        for index, each in enumerate(islice(value, LINES)):
+            yield "", f"{path}[{index}]", each
+
+
+def _name(key: Any) -> str:
+    """A key of a map; in CBOR that can be anything."""
+    if isinstance(key, str):
+        return _cut(key)
+    lines = islice(_outline(key, "", "", "", 0), KEY_LINES)
+    return _cut(" ".join(f"{line.label}{line.value}{line.tail}" for line in lines))
 
 
 def _number(value: Any) -> float | None:
@@ -340,15 +386,16 @@ def _scalar(value: Any) -> tuple[str, str]:
     if isinstance(value, (bytes, bytearray)):
         shown = bytes(value[: LINE_CHARACTERS // 4]).hex(" ")
         return f"h'{shown}{' …' if len(value) > LINE_CHARACTERS // 4 else ''}'", "string"
+    if not isinstance(value, (int, float, Decimal, datetime)):
+        return type(value).__name__, "text"  # the text of others may be any amount of work
     try:
         text = str(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits
+    except ValueError:  # an integer of thousands of digits
         text = f"{type(value).__name__} that is too long to be written"
-    return _cut(text), "number" if isinstance(value, (int, float, Decimal)) else "text"
+    return _cut(text), "text" if isinstance(value, datetime) else "number"
 
 
-def _quoted(value: Any) -> str:
-    text = value if isinstance(value, str) else _scalar(value)[0]
+def _quoted(text: str) -> str:
     return msgspec.json.encode(_cut(text)).decode(errors="replace")
 
 

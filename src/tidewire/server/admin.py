@@ -60,6 +60,7 @@ _SYS: Final = b"$SYS/"
 _REFUSALS: Final = {
     int(ReasonCode.BAD_USER_NAME_OR_PASSWORD): "User or password is wrong.",
     int(ReasonCode.CONNECTION_RATE_EXCEEDED): "There were too many wrong passwords from this address; wait a while.",
+    int(ReasonCode.SERVER_BUSY): "Others are logging in just now; try again in a moment.",
 }
 
 
@@ -159,7 +160,7 @@ class Admin:
         reason_code, principal = await self._server.access.who_is(user_name, password.encode(), peer)
         if principal is None:
             return _REFUSALS.get(int(reason_code), "This cannot be found out now; the broker's log says more.")
-        return Viewer(principal.user_name)
+        return Viewer(principal.user_name, principal.expires_at)
 
     async def reload(self) -> list[str]:
         """Go by the configuration as it stands in its file now; a line for each part that waits for a restart.

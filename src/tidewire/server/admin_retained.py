@@ -42,7 +42,8 @@ async def page(
     async for part in _matching(server, topic_filter, contains, viewer):
         found = nsmallest(limit, [*found, *(message for message in part if message.topic > after)], key=_topic_of)
     now = server.clock()
-    return [_shown(server, message, payload_bytes, now, wall_clock_now - now) for message in found]
+    shift = wall_clock_now - now
+    return [_shown(server, message, payload_bytes, now, shift, viewer is None) for message in found]
 
 
 async def delete(server: Server, topic_filter: bytes, contains: bytes, dry_run: bool) -> Deleted:
@@ -91,7 +92,10 @@ def _clear(server: Server, topic: bytes) -> None:
     broker.publish(Message(topic, b"", 0, True), broker.route(topic), server.clock())
 
 
-def _shown(server: Server, message: Message, payload_bytes: int, now: float, shift: float) -> RetainedInfo:
+def _shown(
+    server: Server, message: Message, payload_bytes: int, now: float, shift: float, tells_whence: bool
+) -> RetainedInfo:
+    """`tells_whence`: the publisher's user name and address too, which are nobody's business but an operator's."""
     provenance = server.broker.retained.provenance(message.topic)
     return RetainedInfo(
         topic=message.topic.decode(),
@@ -101,8 +105,8 @@ def _shown(server: Server, message: Message, payload_bytes: int, now: float, shi
         properties=shown_properties(message.properties),
         expires_s=time_left(message, now),
         publisher=message.publisher,
-        user=provenance.user_name if provenance is not None else None,
-        address=provenance.address if provenance is not None else "",
+        user=provenance.user_name if provenance is not None and tells_whence else None,
+        address=provenance.address if provenance is not None and tells_whence else "",
         published_at=provenance.published_at + shift if provenance is not None else 0.0,
     )
 

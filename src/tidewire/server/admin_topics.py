@@ -17,11 +17,13 @@ from tidewire.access.control import Grants
 from tidewire.access.rules import Rule, RuleSet
 from tidewire.engine.link import Link, Outgoing
 from tidewire.engine.ports import Principal, Transport
+from tidewire.engine.retained import Walk
 from tidewire.engine.routing import Subscription
 from tidewire.engine.session import Session
 from tidewire.engine.statistics import Statistics
 from tidewire.server.admin_access import VIEWER, principal_of, reader
 from tidewire.server.admin_messages import shown_properties
+from tidewire.server.admin_retained import LOOKED_AT
 from tidewire.server.admin_types import TopicChanges, TopicSeen, Viewer
 from tidewire.wire.codes import V5
 from tidewire.wire.fields import Reader
@@ -36,7 +38,7 @@ TURN_S: Final = 0.1
 BUDGET_S: Final = 0.001
 """How long it may read in one turn: 1 % of a core."""
 
-TURN_BYTES: Final = 256 * 1024
+TURN_BYTES: Final = 64 * 1024
 """What it takes in one turn, at most; less where less can be read in that time, down to …"""
 
 TURN_BYTES_LEAST: Final = 16 * 1024
@@ -46,13 +48,19 @@ READ_AT_LEAST: Final = 256
 """Messages that are read in a turn however long it takes: a slow moment of the machine is no reason to miss them."""
 
 TOPICS_KEPT: Final = 50_000
-"""Topics of one feed; messages of further ones are counted only."""
+"""Topics of one feed; messages of further ones are counted only …"""
+
+NAMES_BYTES: Final = 16 * 1024 * 1024
+"""… as are those of topics past so many bytes of their names: a name may have 65 535."""
 
 PAYLOAD_SHOWN_BYTES: Final = 64 * 1024
-"""What is kept of the last payload of a topic …"""
+"""What is kept of the last payload of a topic, …"""
+
+PROPERTIES_KEPT_BYTES: Final = 4 * 1024
+"""… and of its properties, …"""
 
 PAYLOADS_BYTES: Final = 64 * 1024 * 1024
-"""… while all that are longer than the next are together no more than this, and …"""
+"""… while all of either that are longer than the next are together no more than this, and …"""
 
 PAYLOAD_CUT_BYTES: Final = 256
 """… after that."""
@@ -73,12 +81,27 @@ OPERATOR: Final = RuleSet(
 class _Topic:
     """What is known of one topic."""
 
-    __slots__ = ("at", "bytes", "messages", "payload", "payload_bytes", "properties", "retain", "since", "taken")
+    __slots__ = (
+        "at",
+        "bytes",
+        "counted",
+        "messages",
+        "payload",
+        "payload_bytes",
+        "properties",
+        "properties_bytes",
+        "retain",
+        "since",
+        "taken",
+    )
 
     def __init__(self) -> None:
         self.payload = b""
         self.payload_bytes = 0
         self.properties = b""
+        self.properties_bytes = 0
+        self.counted = 0
+        """What is kept of both, as far as it counts."""
         self.retain = False
         self.at = 0.0
         self.messages = 0
@@ -128,6 +151,7 @@ class TopicFeed:
         """In this turn."""
         self._topics: dict[bytes, _Topic] = {}
         self._changed: dict[bytes, None] = {}
+        self._names_bytes = 0
         self._payloads_bytes = 0
         self._seen = 0
         self._seen_bytes = 0
@@ -147,7 +171,10 @@ class TopicFeed:
         self._head_start = 0
         """What the link's outbox is said to hold while it is empty."""
         self._allow()
-        self._begin(topic_filter, viewer)
+        self._retained: Walk | None = broker.retained.walk(topic_filter, broker.retained.last_number)
+        """What is left to look through of what was retained when it began."""
+        self._may_read = reader(broker, viewer)
+        self._begin()
         broker.tree.add(self._subscription)
         broker.routes.changed(topic_filter)
         self._loop = asyncio.get_running_loop()
@@ -196,6 +223,7 @@ class TopicFeed:
         if not self._closed:
             self._closed = True
             self._next_turn.cancel()
+            self._retained = None
             self._session.link = None
             self._broker.tree.remove(self._subscription)
             self._broker.routes.changed(self._subscription.topic_filter)
@@ -233,24 +261,32 @@ class TopicFeed:
 
     # -- inside
 
-    def _begin(self, topic_filter: bytes, viewer: Viewer | None) -> None:
-        """With what is retained."""
+    def _begin(self) -> None:
+        """With a part of what is retained, as there may be a million; what has come since is newer."""
+        walk = self._retained
+        if walk is None:
+            return
+        walk.go_on(LOOKED_AT)
+        part, walk.found = walk.found, []
+        if walk.is_done():
+            self._retained = None
         broker, now = self._broker, self._server.clock()
+        may_read = self._may_read
         shift = self._wall_clock() - now
-        may_read = reader(broker, viewer)
-        for message in broker.retained.match(topic_filter):
-            if len(self._topics) >= TOPICS_KEPT:
-                self._full = True
-                return
+        for message in part:
             if 0.0 < message.expires_at <= now or not broker.retained.is_kept(message, broker.access):
                 continue
-            if may_read is not None and not may_read(message.topic):
+            if message.topic in self._topics or (may_read is not None and not may_read(message.topic)):
                 continue
-            topic = self._topics[message.topic] = _Topic()
+            topic = self._new(message.topic)
+            if topic is None:
+                self._retained = None
+                return
             provenance = broker.retained.provenance(message.topic)
             topic.at = provenance.published_at + shift if provenance is not None else 0.0
-            topic.retain, topic.properties = True, message.properties
-            self._keep(topic, message.payload)
+            topic.retain = True
+            topic.since = self._told_at
+            self._keep(topic, message.payload, message.properties)
             self._changed[message.topic] = None
 
     def _allow(self) -> None:
@@ -278,6 +314,7 @@ class TopicFeed:
         self._taken_bytes = self._read_bytes = 0
         self._allow()
         self._session.link = self._link
+        self._begin()
 
     def _read(self, data: bytes) -> float:
         """Read packets until the time is over; how many there are, an estimate of those that were not read included."""
@@ -316,22 +353,22 @@ class TopicFeed:
             read += count
             topic = topics.get(name)
             if topic is None:
-                if len(topics) >= TOPICS_KEPT:
-                    self._full = True
+                topic = self._new(name)
+                if topic is None:
                     self._unseen += count
                     continue
-                topic = topics[name] = _Topic()
             length = end - start
-            if length > PAYLOAD_CUT_BYTES or topic.payload_bytes > PAYLOAD_CUT_BYTES:
-                self._keep(topic, data[start:end])
+            if length > PAYLOAD_CUT_BYTES or topic.counted or len(properties) > PAYLOAD_CUT_BYTES:
+                self._keep(topic, data[start:end], properties)
             else:
                 topic.payload = data[start:end]
                 topic.payload_bytes = length
+                topic.properties = properties
+                topic.properties_bytes = len(properties)
             topic.messages += count
             topic.bytes += count * length
             topic.at = now
             topic.retain = False
-            topic.properties = properties
             self._seen += count
             if name not in changed:
                 changed[name] = None
@@ -343,15 +380,25 @@ class TopicFeed:
         self._unseen += rest
         return read + rest
 
-    def _keep(self, topic: _Topic, payload: bytes) -> None:
-        """The last payload of a topic, or the beginning of it."""
-        if len(topic.payload) > PAYLOAD_CUT_BYTES:
-            self._payloads_bytes -= len(topic.payload)
+    def _new(self, name: bytes) -> _Topic | None:
+        """A topic that is not known yet; None: there is no room for it."""
+        if len(self._topics) >= TOPICS_KEPT or self._names_bytes + len(name) > NAMES_BYTES:
+            self._full = True
+            return None
+        self._names_bytes += len(name)
+        topic = self._topics[name] = _Topic()
+        return topic
+
+    def _keep(self, topic: _Topic, payload: bytes, properties: bytes) -> None:
+        """The last payload of a topic and its properties, or the beginning of them."""
+        self._payloads_bytes -= topic.counted
+        room = self._payloads_bytes < PAYLOADS_BYTES
+        topic.payload = payload[: PAYLOAD_SHOWN_BYTES if room else PAYLOAD_CUT_BYTES]
         topic.payload_bytes = len(payload)
-        most = PAYLOAD_SHOWN_BYTES if self._payloads_bytes < PAYLOADS_BYTES else PAYLOAD_CUT_BYTES
-        topic.payload = payload if len(payload) <= most else payload[:most]
-        if len(topic.payload) > PAYLOAD_CUT_BYTES:
-            self._payloads_bytes += len(topic.payload)
+        topic.properties = properties[: PROPERTIES_KEPT_BYTES if room else PAYLOAD_CUT_BYTES]
+        topic.properties_bytes = len(properties)
+        topic.counted = sum(len(kept) for kept in (topic.payload, topic.properties) if len(kept) > PAYLOAD_CUT_BYTES)
+        self._payloads_bytes += topic.counted
 
     def _shown(self, name: bytes, now: float, scale: float) -> TopicSeen:
         topic = self._topics[name]
@@ -363,7 +410,7 @@ class TopicFeed:
             payload=topic.payload,
             payload_bytes=topic.payload_bytes,
             retain=topic.retain,
-            properties=shown_properties(topic.properties),
+            properties=shown_properties(topic.properties, topic.properties_bytes),
             at=topic.at,
             messages=topic.messages,
             total_bytes=topic.bytes,

@@ -17,6 +17,8 @@ class Viewer(Struct, frozen=True):
 
     user_name: str | None = None
     """None: who has proven no name."""
+    expires_at: float = 0.0
+    """When the proof of it ends, by the broker's clock; 0.0: never."""
 
 
 class MessageProperties(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from socket import socket
 from typing import Any, Final
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tidewire.server.config import ConfigError
 from tidewire.server.http_config import HttpAddresses
@@ -17,11 +19,15 @@ from tidewire.server.listener import tcp_socket
 
 BACKLOG: Final = 128
 CONNECTIONS: Final = 256
-"""Requests at a time; more are told to come again."""
+"""At a time; the requests of more are told to come again …"""
+CONNECTIONS_PER_ADDRESS: Final = 128
+"""… and one address has half of them, so that it shuts out nobody else; as many, too, for all behind one proxy."""
 CUT_S: Final = 1.0
 """How long a request may take to see that its connection was cut."""
 IDLE_S: Final = 10
-"""How long a connection may wait for its next request."""
+"""How long a connection may wait for its next request, and that may take to come, up to its body."""
+BODY_S: Final = 60
+"""How long a body may take: some megabytes from a telephone."""
 
 
 class HttpServer:
@@ -82,12 +88,66 @@ class _Uvicorn(uvicorn.Server):
         self.ready.set()
 
 
+class _Connection(H11Protocol):
+    """One that does not wait for ever: uvicorn's own patience begins with the first answer, and is renewed by each
+    byte."""
+
+    _patience: asyncio.TimerHandle | None = None
+    _awaited: object = None
+    """What of a request, as h11 calls it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        open_ones: set[Any] = self.connections  # WebSockets too
+        if sum(_address(each) == _address(self) for each in open_ones) > CONNECTIONS_PER_ADDRESS:
+            transport.abort()
+        else:
+            self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._wait()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        super().handle_websocket_upgrade(event)
+        self._be_patient()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._be_patient()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        """For what comes next, if that is not what is waited for already."""
+        awaited = self.conn.their_state
+        if self.transport.get_protocol() is not self or awaited is self._awaited:
+            return
+        self._be_patient()
+        self._awaited = awaited
+        seconds = IDLE_S if awaited is h11.IDLE else BODY_S if awaited is h11.SEND_BODY else None
+        if seconds is not None:
+            self._patience = self.loop.call_later(seconds, self.transport.abort)
+
+    def _be_patient(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+
+def _address(connection: Any) -> str | None:
+    """Where a protocol of uvicorn's has its peer."""
+    return connection.client[0] if connection.client else None
+
+
 def _settings(app: Any, config: HttpAddresses, given: dict[str, Any]) -> uvicorn.Config:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     common: dict[str, Any] = {
         "log_config": None,
         "access_log": False,
-        "http": "h11",
+        "http": _Connection,
         "server_header": False,
         "proxy_headers": False,
         "backlog": BACKLOG,

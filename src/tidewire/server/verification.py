@@ -39,6 +39,10 @@ WAITING: Final = 1_000
 """Log-ins that may wait for their verification, and clients that may wait for the call-out; more are told that the
 server is busy."""
 
+LOG_INS: Final = 8
+"""Log-ins of people, at the console, that may wait for their verification at a time, one from each address: who asks
+for a hundred at once would have a hundred guesses before the first has failed."""
+
 SWEEP_S: Final = 1.0
 """How often answers of the call-out that are too old are forgotten."""
 
@@ -59,6 +63,8 @@ class Verification(RuleAccess):
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: dict[Question, asyncio.Task[Answer]] = {}
         """One for all who wait for the same answer."""
+        self._log_ins: set[str] = set()
+        """Addresses from which somebody is logging in who is no client."""
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_later()
 
@@ -100,8 +106,20 @@ class Verification(RuleAccess):
         """The same of somebody who is no client, and shows a name and a password or a token."""
         if self.must_wait(peer):
             return ReasonCode.CONNECTION_RATE_EXCEEDED, None
-        answer = await self._find_out(Connect(user_name=user_name, password=password), peer)
-        if answer == _REFUSED:
+        address = peer.rpartition(":")[0]
+        if address in self._log_ins or len(self._log_ins) >= LOG_INS:
+            return ReasonCode.SERVER_BUSY, None
+        policy = self.policy
+        self._log_ins.add(address)
+        try:
+            answer = await self._find_out(Connect(user_name=user_name, password=password), peer)
+        finally:
+            self._log_ins.discard(address)
+        if policy is not self.policy:  # it may not hold any more
+            return ReasonCode.SERVER_BUSY, None
+        if self.must_wait(peer):  # others from there, as clients or out of the same network, have failed meanwhile
+            answer = ReasonCode.CONNECTION_RATE_EXCEEDED, None
+        elif answer == _REFUSED:
             self.failed(peer)
         return answer
 

@@ -46,6 +46,8 @@ def build(look: Look) -> None:
 class _Page:
     def __init__(self, look: Look) -> None:
         self._look = look
+        self._busy = False
+        """Somebody has clicked, and what becomes of it is not known yet."""
         self._sending: Sending | None = None
         self._progress: ui.label | None = None
         self._answers: Answers | None = None
@@ -90,9 +92,20 @@ class _Page:
             self._stop_button.classes("in-tide").set_visibility(False)
 
     async def _start(self) -> None:
+        if self._busy:  # a second click before the button was gone
+            return
+        self._busy = True
+        try:
+            await self._publish_draft()
+        finally:
+            self._busy = False
+
+    async def _publish_draft(self) -> None:
         try:
             draft, payload = self._form.message()
             if draft.retain and not payload and not await self._means_deletion(draft.topic):
+                return
+            if self._sending is not None or self._answers is not None or ui.context.client.is_deleted:
                 return
             if self._way.value == SEVERAL:
                 self._send_several(draft, payload)

@@ -9,13 +9,14 @@ from hashlib import sha256
 from typing import Final
 
 from tidewire.console.payloads import Line, numbers, show
+from tidewire.server.admin_messages import kept_bytes
 from tidewire.server.admin_types import TopicChanges, TopicSeen
 
 VALUES: Final = 200
 """Of one topic: what a person scrolls through."""
 
 VALUES_BYTES: Final = 1024 * 1024
-"""Of their payloads, together; the last one stays however long it is."""
+"""Of their payloads and properties, together; the last one stays however long it is."""
 
 POINTS: Final = 600
 """Of one line of a chart: about its width in pixels."""
@@ -57,9 +58,9 @@ class History:
         self.added += 1
         value = Value(self.added, seen)
         self.values.append(value)
-        self._bytes += len(seen.payload)
+        self._bytes += kept_bytes(seen)
         while len(self.values) > 1 and (len(self.values) > VALUES or self._bytes > VALUES_BYTES):
-            self._bytes -= len(self.values.popleft().seen.payload)
+            self._bytes -= kept_bytes(self.values.popleft().seen)
         return value
 
     def take(self, changes: TopicChanges) -> list[Value]:

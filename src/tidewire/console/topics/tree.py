@@ -14,19 +14,23 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from tidewire.server.admin_messages import NO_PROPERTIES, kept_bytes
 from tidewire.server.admin_types import TopicSeen
 
 LEVELS: Final = 64
 """Of a topic; what is deeper stands in the last of them. A peer may send thousands."""
 
 NODES: Final = 150_000
-"""Branches and topics together, three for each topic of a feed; topics beyond are not listed."""
+"""Branches and topics together, three for each topic of a feed; topics beyond are not listed …"""
+
+NAMES_CHARACTERS: Final = 8_000_000
+"""… nor are those past so many of their names, each of which is held several times: 160 for each topic of a feed."""
 
 PAYLOADS_BYTES: Final = 32 * 1024 * 1024
-"""Last values that are kept for one page …"""
+"""Last values that are kept for one page, with their properties …"""
 
 PAYLOAD_CUT_BYTES: Final = 256
-"""… and what is kept of each after that."""
+"""… and what is kept of each after that, without them."""
 
 SEARCHED_BYTES: Final = 4 * 1024
 """Of a payload, so that one take is looked through in a millisecond."""
@@ -125,6 +129,7 @@ class TopicTree:
         self._needle = b""
         self._search = 0
         """Its number; 0: none, all is shown that is unfolded."""
+        self._names_characters = 0
         self._payloads_bytes = 0
 
     @property
@@ -277,6 +282,8 @@ class TopicTree:
 
     def _node(self, topic: str) -> Node | None:
         """The node of a topic that is not known yet; None: there is no room for it."""
+        if self._names_characters + len(topic) > NAMES_CHARACTERS:
+            return None
         node = self.root
         for name in topic.split("/", LEVELS - 1):
             child = node.children.get(name)
@@ -294,15 +301,18 @@ class TopicTree:
                 node.orders.insert(place, order)
                 node.branches.insert(place, child)
             node = child
+        self._names_characters += len(topic)
         self._by_topic[topic] = node
         return node
 
     def _keep(self, node: Node, seen: TopicSeen) -> None:
         if node.seen is not None:
-            self._payloads_bytes -= len(node.seen.payload)
-        if self._payloads_bytes + len(seen.payload) > PAYLOADS_BYTES and len(seen.payload) > PAYLOAD_CUT_BYTES:
-            seen = replace(seen, payload=seen.payload[:PAYLOAD_CUT_BYTES])
-        self._payloads_bytes += len(seen.payload)
+            self._payloads_bytes -= kept_bytes(node.seen)
+        size = kept_bytes(seen)
+        if self._payloads_bytes + size > PAYLOADS_BYTES and size > PAYLOAD_CUT_BYTES:
+            seen = replace(seen, payload=seen.payload[:PAYLOAD_CUT_BYTES], properties=NO_PROPERTIES)
+            size = len(seen.payload)
+        self._payloads_bytes += size
         node.seen = seen
 
     def _count(self, counts: dict[Node, float], now: float) -> None:
