@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.client.helpers import SOON, LoopFactory, passes, run, take, until
 from tests.client.proxy import Proxy
 from tests.client.scripted import Peer, ScriptedServer
 from tidewire import Client, ConnectionRefused, NotConnected, ReasonCode, SubscribeError, Will
+from tidewire.client.requests import Replies
 from tidewire.wire.packets import (
     Connack,
     Disconnect,
@@ -349,6 +351,22 @@ def test_requests_work_in_the_next_life_too(broker: RunningBroker, topic: str) -
         for _ in range(2):
             async with client:
                 assert (await client.request(topic, b"hello")).payload == b"HELLO"
+
+    run(test())
+
+
+def test_an_end_that_nobody_waits_for_any_more_is_no_error_that_asyncio_tells() -> None:
+    async def test() -> None:
+        told: list[Any] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: told.append(context))
+        client = Client("mqtt://localhost")
+        replies = Replies(client, client._life)
+        replies._waiting[b"1"] = loop.create_future()  # who waited for these was cancelled by Ctrl-C
+        replies._end(NotConnected("closed"), loop.create_future())
+        replies._waiting.clear()
+        gc.collect()
+        assert told == []
 
     run(test())
 

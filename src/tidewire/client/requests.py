@@ -80,3 +80,4 @@ class Replies:
         for future in futures:
             if not future.done():
                 future.set_exception(error)
+                future.exception()  # who asked may have been cancelled: then nobody hears it, and asyncio need not tell
