@@ -26,13 +26,18 @@ surf: build ## Start a surfing competition, and the page where it is watched
 test: build ## Run the tests on the compiled form and, beside it, those of the code on the pure one with its coverage
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-compiled test-pure
 
+# What looks at whole programs, in browsers and terminals, is run once: by one half or the other, so that both take as long.
+# With ARGS, or where there is one half only, that one runs all.
+ONCE_COMPILED := tests/benchmarks tests/console tests/test_site.py tests/test_snippets.py
+ONCE_PURE := tests/examples
+
 test-compiled:
 	@if [ "$(TIDEWIRE_PURE)" != 1 ] && [ -d build/compiled ]; \
-	then TIDEWIRE_PURE=0 $(BIN)/pytest $(ARGS); \
+	then TIDEWIRE_PURE=0 $(BIN)/pytest $(or $(ARGS),$(ONCE_PURE:%=--ignore=%)); \
 	else echo "tidewire: no compiled form here; testing the pure one only"; fi
 
 test-pure:
-	@TIDEWIRE_PURE=1 TEST_PROGRAMS=$(if $(wildcard build/compiled),0,1) $(BIN)/coverage run -m pytest $(ARGS)
+	@TIDEWIRE_PURE=1 $(BIN)/coverage run -m pytest $(or $(ARGS),$(if $(wildcard build/compiled),$(ONCE_COMPILED:%=--ignore=%)))
 	@$(BIN)/coverage report
 
 fuzz: build ## Send a million bad packets; ARGS="-x" passes flags on

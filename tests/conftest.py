@@ -10,10 +10,6 @@ from tidewire._form import form, stale
 os.environ.setdefault("TIDEWIRE_DURABILITY", "memory")
 """Brokers that tests start keep nothing in their user's directory; --data says otherwise."""
 
-if os.environ.get("TEST_PROGRAMS") == "0":
-    collect_ignore = ["benchmarks", "console", "examples", "test_site.py", "test_snippets.py"]
-    """What looks at whole programs, in browsers and terminals: `make test` does it once, on the compiled form."""
-
 pytest_plugins = ["pytester"]  # for the tests of our own plugin
 
 
