@@ -6,7 +6,7 @@
 The broker has a core of its own; publishers and Chromium share the other. A closed loop would not do: a browser that is
 busy takes from the load generator, and a broker that gets its messages in smaller reads needs more time for each. So
 messages come at a fixed rate, and what is compared is the broker's processor time. A broker that has all of a core in
-use loses by an open page that share of its rate which the page takes of the core.
+use has so much less of it for messages.
 """
 
 from __future__ import annotations

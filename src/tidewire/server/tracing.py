@@ -63,7 +63,7 @@ FAREWELL_S: Final = 5.0
 """How long the last spans may take when the broker stops: what is being sent, and what is left after it."""
 
 SPANS_PER_SECOND: Final = 1000
-"""That are begun: each takes some 60 µs of the loop, which a storm of strangers must not use up."""
+"""That are begun: each takes some tens of microseconds of the loop, which a storm of strangers must not use up."""
 
 TRACEPARENT: Final = "traceparent"
 """The user property of a traced message [W3C Trace Context, and its draft for MQTT]."""
