@@ -21,7 +21,7 @@ from tidewire.overhead.advice_report import text
 from tidewire.overhead.broker import MeasuredBroker
 from tidewire.overhead.costs import Direction, Exchange, Form, TransportName, VersionName
 from tidewire.overhead.errors import MeasurementError
-from tidewire.overhead.kernel import wait_until_quiet
+from tidewire.overhead.kernel import TcpInfo, wait_until_quiet
 from tidewire.overhead.mqtt import Message, measure
 from tidewire.overhead.schedule import MONTH_S
 from tidewire.server.certificate_directory import CertificateDirectory
@@ -189,10 +189,30 @@ ATTEMPTS = 3
 """What the kernels choose on a machine that is busy is not what they choose in general."""
 
 
+class Late:
+    """Segments that only a busy machine sends: where an answer takes longer than 40 ms, what it answers is acknowledged
+    alone. Of steps that are all alike, each has such segments beyond those of the step with the fewest."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, list[int]] = {}
+        self._header_bytes = 0
+
+    def step(self, name: str, after: TcpInfo, before: TcpInfo | None = None) -> TcpInfo:
+        counts = [info.segments_in + info.segments_out for info in (after, before) if info is not None]
+        self._steps.setdefault(name, []).append(counts[0] - sum(counts[1:]))
+        self._header_bytes = after.header_bytes
+        return after
+
+    @property
+    def bytes(self) -> int:
+        return self._header_bytes * sum(sum(steps) - min(steps) * len(steps) for steps in self._steps.values())
+
+
 class Sensor:
     """A client that publishes one message after the other, each when all is quiet after the last."""
 
     def __init__(self, broker: Broker, arrived: asyncio.Event, url: str, tls: ssl.SSLContext | None) -> None:
+        self.late = Late()
         self._broker = broker
         self._arrived = arrived
         self._arguments: dict[str, Any] = {"tls": tls} if tls is not None else {}
@@ -203,9 +223,13 @@ class Sensor:
     ) -> Metered:
         for _ in range(connections):
             async with self._client(name, version) as client:
+                info = self.late.step("connect", await self._quiet())
                 for _ in range(COUNT // batch // connections):
                     await client.publish(Message().topic, b"x" * 20 * batch, qos=qos)
-                    await self._passed()
+                    await self._arrived.wait()
+                    self._arrived.clear()
+                    info = self.late.step("publish", await self._quiet(), info)
+            assert await self._broker.server.gate.empty(10)
         return await self._metered(name)
 
     async def ping(self, name: str, pings: int) -> Metered:
@@ -214,10 +238,11 @@ class Sensor:
 
     def _ping(self, name: str, pings: int) -> None:
         with self._by_hand(name) as client:
+            info = wait_until_quiet(client.socket)
             for _ in range(pings):
                 client.send(Pingreq())
                 client.receive()
-                wait_until_quiet(client.socket)
+                info = self.late.step("ping", wait_until_quiet(client.socket), info)
             client.send(Disconnect())
             assert client.receive() is None
 
@@ -228,6 +253,7 @@ class Sensor:
     def _subscribe(self, name: str, qos: int) -> None:
         with self._by_hand(f"to {name}") as sender, self._by_hand(name) as client:
             client.subscribe(Message().topic, qos)
+            info = wait_until_quiet(client.socket)
             for number in range(1, 2 * COUNT + 1):
                 sender.send(Publish(Message().topic.encode(), b"x" * 20, 1, packet_identifier=number))
                 sender.receive()
@@ -235,7 +261,7 @@ class Sensor:
                 assert isinstance(packet, Publish)
                 if packet.qos:
                     client.send(Acknowledgement(PUBACK, packet.packet_identifier))
-                wait_until_quiet(client.socket)
+                info = self.late.step("deliver", wait_until_quiet(client.socket), info)
             for each in (client, sender):
                 each.send(Disconnect())
                 assert each.receive() is None
@@ -246,11 +272,11 @@ class Sensor:
     def _client(self, name: str, version: str, **arguments: Any) -> Client:
         return Client(self._url, client_id=name, version=version, **self._arguments, **arguments)
 
-    async def _passed(self) -> None:
-        await self._arrived.wait()
-        self._arrived.clear()
-        for protocol in self._broker.server.gate.connections:
-            await asyncio.to_thread(wait_until_quiet, protocol.connection.transport.get_extra_info("socket"))
+    async def _quiet(self) -> TcpInfo:
+        [protocol] = self._broker.server.gate.connections
+        while protocol.connection.session.received:
+            await asyncio.sleep(0)  # `publish` returns with the PUBREC; PUBREL and PUBCOMP are still to come
+        return await asyncio.to_thread(wait_until_quiet, protocol.connection.transport.get_extra_info("socket"))
 
     async def _metered(self, name: str) -> Metered:
         assert await self._broker.server.gate.empty(10)
@@ -304,7 +330,7 @@ def test_a_client_that_follows_an_advice_saves_what_was_forecast(
     after: dict[str, Any],
     change: str,
 ) -> None:
-    async def work() -> tuple[Metered, Metered]:
+    async def work() -> tuple[Metered, int, int]:
         arrived = asyncio.Event()
 
         def on_publish(request: PublishRequest) -> None:
@@ -317,22 +343,25 @@ def test_a_client_that_follows_an_advice_saves_what_was_forecast(
             listener["tls"] = {name: str(path) for name, path in files.items()}
             tls = ssl.create_default_context(cafile=str(certificates.file("ca")))
         async with asyncio.timeout(30), Broker({"bind": [], "listener": [listener]}, on_publish=on_publish) as broker:
-            sensor = Sensor(broker, arrived, broker.url.replace("127.0.0.1", "localhost"), tls)
 
-            async def live(name: str, subscribed: int | None = None, pings: int = 0, **how: Any) -> Metered:
+            async def live(name: str, subscribed: int | None = None, pings: int = 0, **how: Any) -> tuple[Metered, int]:
+                sensor = Sensor(broker, arrived, broker.url.replace("127.0.0.1", "localhost"), tls)
                 if pings:
-                    return await sensor.ping(name, pings)
-                if subscribed is not None:
-                    return await sensor.subscribe(name, subscribed)
-                return await sensor.publish(name, **how)
+                    metered = await sensor.ping(name, pings)
+                elif subscribed is not None:
+                    metered = await sensor.subscribe(name, subscribed)
+                else:
+                    metered = await sensor.publish(name, **how)
+                return metered, metered.total - sensor.late.bytes
 
-            return await live("the first", **before), await live("the other", **after)
+            (first, total), (_, other) = await live("the first", **before), await live("the other", **after)
+            return first, total, other
 
     exchanges = [steady(transport, "3.1.1"), steady(transport), steady(transport, alias=True)]
     for _ in range(ATTEMPTS):
-        first, second = asyncio.run(work())
+        first, total, other = asyncio.run(work())
         forecast = named(told(first, exchanges, COUNT * MINUTE_S), change).metered.bytes
-        saved = first.total - second.total
+        saved = total - other
         if forecast == pytest.approx(saved, rel=0.05):
             return
     pytest.fail(f"{forecast} bytes were forecast, and {saved} were saved")
