@@ -15,8 +15,9 @@ import pytest
 
 from tests.process import NO_LIMIT, PATIENCE_S, BrokerProcess
 from tidewire import Backoff, ConnectionFailed, InvalidTopic, NotConnected, PublishError, ReasonCode, SubscribeError
+from tidewire.client.loop_thread import GATHERED_BYTES, UNACKNOWLEDGED_MESSAGES
 from tidewire.engine.received import Message
-from tidewire.sync import GATHERED_BYTES, UNACKNOWLEDGED_MESSAGES, Client, Stream
+from tidewire.sync import Client, Stream
 from tidewire.wire import properties as p
 from tidewire.wire.codes import PUBACK
 from tidewire.wire.framing import Decoder
