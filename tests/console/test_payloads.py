@@ -132,8 +132,8 @@ def test_what_is_shared_is_not_written_again_and_again() -> None:
         assert preview(payload, len(payload)).replace('{ "', "[ ").startswith("[ 1000(28([ 28([")
 
 
-def test_of_no_tag_is_anything_made() -> None:
-    for tag in (*range(1_100), 43_000, 55_799):
+def test_of_a_tag_that_is_no_number_and_no_text_is_nothing_made() -> None:
+    for tag in {*range(1_100), 43_000} - {0, 1, 2, 3, 4, 5, 32}:
         for value in ("[1, 2]", '"(a+)+"', "1"):
             payload = cbor2.dumps(cbor2.CBORTag(tag, json.loads(value)))
             assert "".join(text_of(show(payload, "cbor")).split()) == f"{tag}({value})".replace(" ", "")

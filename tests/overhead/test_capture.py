@@ -8,9 +8,9 @@ import shutil
 import socket
 import subprocess
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
-from typing import Final
+from typing import Final, Literal
 
 import pytest
 
@@ -20,6 +20,8 @@ from tidewire.overhead.mqtt import Message, measure
 
 PATIENCE_S: Final = 20.0
 ALLOWED: Final = 0.02
+
+Recorded = Callable[[str, object], None]
 
 
 class Capture:
@@ -41,12 +43,23 @@ class Capture:
         )
         self._kept = b""
         self._marks = 0
-        self.ip_bytes: Counter[int] = Counter()
-        """By port of the broker; IP header and all above it."""
+        self._ip_bytes: Counter[int] = Counter()
         self._ports = frozenset(ports)
-        self.read_up_to_a_mark(repeat=True)
+        self._read_up_to_a_mark(repeat=True)
 
-    def read_up_to_a_mark(self, repeat: bool = False) -> None:
+    def since_last_asked(self) -> Counter[int]:
+        """By port of the broker: bytes of IP header and all above it."""
+        self._read_up_to_a_mark()
+        seen, self._ip_bytes = self._ip_bytes, Counter()
+        return seen
+
+    def end(self) -> str:
+        """What it said."""
+        self._process.terminate()
+        _, said = self._process.communicate(timeout=PATIENCE_S)
+        return " ".join(said.decode(errors="replace").split())
+
+    def _read_up_to_a_mark(self, repeat: bool = False) -> None:
         """Send a datagram of a size that is new, and read until it was seen. Skips the test where that cannot be."""
         self._marks += 1
         assert self._process.stdout is not None
@@ -60,12 +73,6 @@ class Capture:
             self._kept += data or b""
             if repeat and not ready:  # it was not looking yet
                 self._send_mark()
-
-    def end(self) -> str:
-        """What it said."""
-        self._process.terminate()
-        _, said = self._process.communicate(timeout=PATIENCE_S)
-        return " ".join(said.decode(errors="replace").split())
 
     def _send_mark(self) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -81,12 +88,13 @@ class Capture:
                 seen = seen or int(datagram) == 8 + self._marks
                 continue
             [port] = {int(source), int(destination)} & self._ports
-            self.ip_bytes[port] += int(length)
+            self._ip_bytes[port] += int(length)
         return seen
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def capture(broker: MeasuredBroker) -> Iterator[Capture]:
+    """One for all: to begin takes it as long as a test."""
     if shutil.which("tshark") is None:
         pytest.skip("tshark is not installed: apt-get install tshark")
     capturing = Capture(list(broker.ports.values()))
@@ -94,15 +102,16 @@ def capture(broker: MeasuredBroker) -> Iterator[Capture]:
     capturing.end()
 
 
+@pytest.mark.parametrize("version", ["3.1.1", "5.0"])
 def test_the_totals_agree_with_a_packet_capture(
-    broker: MeasuredBroker, capture: Capture, record_property: pytest.RecordProperty
+    broker: MeasuredBroker, capture: Capture, version: Literal["3.1.1", "5.0"], record_property: Recorded
 ) -> None:
     counted: dict[str, int] = {}
     for transport in TRANSPORTS:
-        performed = measure(broker, Form(transport, "5.0"), Message())
+        performed = measure(broker, Form(transport, version), Message())
         counted[transport] = sum(performed.connections.values(), Traffic()).total
-    capture.read_up_to_a_mark()
-    seen = {transport: capture.ip_bytes[broker.ports[transport]] for transport in TRANSPORTS}
+    captured = capture.since_last_asked()
     for transport in TRANSPORTS:
-        record_property(transport, f"counted {counted[transport]} B, captured {seen[transport]} B")
-        assert counted[transport] == pytest.approx(seen[transport], rel=ALLOWED), transport
+        seen = captured[broker.ports[transport]]
+        record_property(transport, f"counted {counted[transport]} B, captured {seen} B")
+        assert counted[transport] == pytest.approx(seen, rel=ALLOWED), transport

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
-from importlib import import_module
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
+from tidewire.console.cbor import Tagged, decode_cbor, plain
 from tidewire.console.topics.sparkplug import decode_sparkplug
 
 LINES: Final = 400
@@ -26,9 +25,6 @@ LINE_CHARACTERS: Final = 1_000
 
 NESTED: Final = 32
 """Levels that are shown."""
-
-CBOR_LEVELS: Final = 2 * NESTED
-"""That are decoded: a map within the key of a map is hashed once for each level that it is in."""
 
 KEY_LINES: Final = 10
 """Of a map or a list that is a key, written in one line."""
@@ -86,14 +82,6 @@ class Line:
     """Of a numeric field, as in `motors[2].speed`; empty for others."""
     tail: str = ""
     """After the value: a comma."""
-
-
-class Tagged(NamedTuple):
-    """A value with a number that says what it means, as in CBOR and MessagePack. Nothing is made of it: some tags have
-    a peer's regular expression compiled, or a list hold itself."""
-
-    tag: int
-    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,30 +169,10 @@ def _msgpack(payload: bytes) -> Any:
         raise NotDecoded(_told(error)) from None
 
 
-_CBOR_TAGS: Final = (*range(6), 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799)
-"""What cbor2 would make something of."""
-
-
-def _tagged(tag: int, value: Any, _immutable: bool) -> Tagged:
-    return Tagged(tag, value)
-
-
-_CBOR_PLAIN: Final = {tag: partial(_tagged, tag) for tag in _CBOR_TAGS}
-
-
 def _cbor(payload: bytes) -> Any:
     try:
-        cbor2 = import_module("cbor2")
-    except ImportError:
-        raise NotDecoded("cbor2 is not installed: pip install 'tidewire[cbor]'") from None
-    try:
-        return cbor2.loads(
-            payload,
-            semantic_decoders=_CBOR_PLAIN,
-            tag_hook=lambda tagged, _immutable: Tagged(tagged.tag, tagged.value),
-            max_depth=CBOR_LEVELS,
-        )
-    except Exception as error:  # of cbor2, of a key that cannot be one, or of a version that knows no such options
+        return decode_cbor(payload)
+    except ValueError as error:
         raise NotDecoded(_told(error)) from None
 
 
@@ -308,7 +276,7 @@ def _outlined(decoder: str, value: Any, note: str) -> Shown:
 
 def _outline(value: Any, label: str, path: str, tail: str, depth: int) -> Iterator[Line]:
     """As JSON, indented; what JSON has no form for as its text, and what is tagged as 1(…)."""
-    while isinstance(value, Tagged):
+    while isinstance(value := plain(value), Tagged):
         label, tail, value = f"{label}{value.tag}(", f"){tail}", value.value
     marks = "{}" if isinstance(value, Mapping) else "[]" if isinstance(value, (list, tuple)) else ""
     if not marks:
@@ -337,7 +305,7 @@ def _numbers(value: Any) -> Iterator[tuple[str, float]]:
             waiting.pop()
             continue
         _, path, each = found
-        while isinstance(each, Tagged):
+        while isinstance(each := plain(each), Tagged):
             each = each.value
         visits -= 1
         number = _number(each)
@@ -389,7 +357,7 @@ def _scalar(value: Any) -> tuple[str, str]:
     if not isinstance(value, (int, float, Decimal, datetime)):
         return type(value).__name__, "text"  # the text of others may be any amount of work
     try:
-        text = str(value)
+        text = value.isoformat() if isinstance(value, datetime) else str(value)
     except ValueError:  # an integer of thousands of digits
         text = f"{type(value).__name__} that is too long to be written"
     return _cut(text), "text" if isinstance(value, datetime) else "number"

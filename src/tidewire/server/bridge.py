@@ -19,7 +19,7 @@ from tidewire.engine.message import Message
 from tidewire.server.bridge_access import PREFIX, BridgeAccess
 from tidewire.server.bridge_clients import INFLIGHT, BridgeClient, Lost, local_client, remote_client
 from tidewire.server.bridge_config import BridgeConfig, address, bridge_faults
-from tidewire.server.bridge_pump import Pump
+from tidewire.server.bridge_pump import Pump, Target
 from tidewire.server.bridge_topics import Rule, inward, outward
 from tidewire.server.config import Config, ConfigError
 from tidewire.server.config_document import written
@@ -131,8 +131,9 @@ class Bridge:
         for client, rules in ((self._local, self._inward), (self._remote, self._outward)):
             if any(rule.qos == 2 for rule in rules.rules):
                 client.finish_earlier_life()
-        self._out = Pump(self._local, self._remote, self._outward, self._inward, self._refused)
-        self._in = Pump(self._remote, self._local, self._inward, self._outward, self._refused)
+        there, here = self._targets()
+        self._out = Pump(self._local, there, self._outward, self._inward, self._refused)
+        self._in = Pump(self._remote, here, self._inward, self._outward, self._refused)
         self._out.trail.passed = identity
         self._out.trail.shunned = {identity}
         self._in.trail.shunned = {identity}
@@ -169,6 +170,19 @@ class Bridge:
         self._tell("messages/received", str(self._in.moved))
         self._tell("messages/dropped", str(self._out.dropped + self._in.dropped))
         self._tell("messages/waiting", str(session.waiting_messages() if session is not None else 0))
+
+    def _targets(self) -> tuple[Target, Target]:
+        """Where messages go, there and here; by way of their spans where messages are traced."""
+        telemetry = self._server.config.telemetry
+        if telemetry is None or not telemetry.messages:
+            return self._remote, self._local
+        from tidewire.server.bridge_tracing import TracedTarget  # noqa: PLC0415 (an extra)
+
+        name = self._config.name
+        return (
+            TracedTarget(self._remote, self._server, name, is_outward=True),
+            TracedTarget(self._local, self._server, name, is_outward=False),
+        )
 
     # -- its life
 

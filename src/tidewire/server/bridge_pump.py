@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol, Unpack
 
 from tidewire.client.errors import NotConnected, PublishError, QueueFull
 from tidewire.client.options import PublishOptions
 from tidewire.client.stream import Stream
-from tidewire.engine.client_session import Publication
 from tidewire.engine.received import Message
 from tidewire.server.bridge_access import MARK
 from tidewire.server.bridge_clients import BridgeClient
@@ -27,6 +26,7 @@ from tidewire.server.bridge_topics import Rules
 from tidewire.wire import properties as p
 from tidewire.wire.codes import ReasonCode
 from tidewire.wire.errors import InvalidTopic
+from tidewire.wire.packets import Connack
 
 HOPS_MAXIMUM: Final = 16
 """Brokers that a message may come through: more than any tree of brokers has, where a circle has no end."""
@@ -43,7 +43,7 @@ class _Crossing:
     """A QoS 1 or 2 message on its way."""
 
     message: Message
-    publication: Publication
+    publication: Awaitable[object]
 
 
 @dataclass
@@ -68,13 +68,28 @@ class Trail:
         return [*properties, (MARK, self.passed)] if self.passed else properties
 
 
+class Target(Protocol):
+    """Where messages go: a `BridgeClient`, or what stands before one."""
+
+    @property
+    def connack(self) -> Connack | None: ...
+    @property
+    def has_properties(self) -> bool: ...
+    async def publish(
+        self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False, **options: Unpack[PublishOptions]
+    ) -> object: ...
+    def publish_nowait(
+        self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False, **options: Unpack[PublishOptions]
+    ) -> Awaitable[object]: ...
+
+
 class Pump:
     """Messages from a source to a target, across any number of connections of either."""
 
     def __init__(
         self,
         source: BridgeClient,
-        target: BridgeClient,
+        target: Target,
         rules: Rules,
         answers: Rules,
         refused: Callable[[str], None],
@@ -148,7 +163,7 @@ class Pump:
             await self._publish_at_most_once(message, topic)
             message.ack()
 
-    async def _publish(self, message: Message, topic: str) -> Publication | None:
+    async def _publish(self, message: Message, topic: str) -> Awaitable[object] | None:
         """Send a message as soon as there is room; None: it cannot be sent at all."""
         while True:
             try:
@@ -169,7 +184,7 @@ class Pump:
         except NotConnected:
             self.dropped += 1
 
-    def _send(self, message: Message, topic: str) -> Publication:
+    def _send(self, message: Message, topic: str) -> Awaitable[object]:
         return self._target.publish_nowait(
             topic,
             message.payload,

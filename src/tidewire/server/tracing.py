@@ -5,6 +5,7 @@
 | `connection` | a client is let in … its connection has ended | `subscribe`, `denied`, `dropped` |
 | `refused` | at once | |
 | `publish` | a client's message is taken … it was handed on | |
+| `bridge` | a message is sent across … it was taken there (`bridge_tracing`) | |
 | `GET /v1/…` | a call of the administration … its answer | |
 
 Spans are gathered in a queue and sent by a thread; where either is too slow, spans are lost and nobody waits.
@@ -36,7 +37,7 @@ try:
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
     from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-    from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_span
+    from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ImportError as error:
     raise ConfigError(
@@ -112,6 +113,22 @@ class Tracing:
         span = self._tracer.start_span(name, parent if parent is not None else Context(), kind, attributes)
         return span if span.is_recording() else None
 
+    def crossing(
+        self,
+        bridge: str,
+        is_outward: bool,
+        parent: Context,
+        topic: str,
+        client_identifier: str,
+        payload: bytes,
+        qos: int,
+        retain: bool,
+    ) -> Span | None:
+        """A span for a message that crosses a bridge; topic and client identifier are those where it goes to."""
+        kind, operation = (SpanKind.PRODUCER, "publish") if is_outward else (SpanKind.CONSUMER, "receive")
+        attributes = _of_message(operation, topic, client_identifier, payload, qos, retain)
+        return self.begin("bridge", kind, attributes | {"mqtt.bridge": bridge}, parent)
+
     @contextmanager
     def call(self, name: str, headers: Mapping[str, str]) -> Iterator[Span | None]:
         """A span for a call that carries a trace in its headers, or for which a new one begins."""
@@ -144,6 +161,19 @@ def parent_in(carrier: Mapping[str, str]) -> Context | None:
         return None
     context = _PROPAGATOR.extract(carrier, Context())
     return context if get_current_span(context).get_span_context().is_valid else None
+
+
+def traceparent_of(span: Span) -> str:
+    """What names a span as the parent of what comes of it."""
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier, set_span_in_context(span, Context()))
+    return carrier[TRACEPARENT]
+
+
+def fail(span: Span, detail: str) -> None:
+    """End the span of what has failed."""
+    span.set_status(Status(StatusCode.ERROR, detail))
+    span.end()
 
 
 class _TracedEvents(Events):
@@ -241,17 +271,9 @@ class _TracedHooks(Hooks):
         parent = parent_in(carrier)
         if parent is None:
             return
-        attributes = {
-            "messaging.system": "mqtt",
-            "messaging.operation.name": "publish",
-            "messaging.destination.name": message.topic.decode(),
-            "messaging.client.id": session.client_identifier,
-            "messaging.message.body.size": len(message.payload),
-            "mqtt.qos": message.qos,
-            "mqtt.retain": message.retain,
-            "mqtt.is_will": is_will,
-        }
-        span = self._tracing.begin("publish", SpanKind.SERVER, attributes, parent)
+        topic, client_identifier = message.topic.decode(), session.client_identifier
+        attributes = _of_message("publish", topic, client_identifier, message.payload, message.qos, message.retain)
+        span = self._tracing.begin("publish", SpanKind.SERVER, attributes | {"mqtt.is_will": is_will}, parent)
         if span is not None:
             asyncio.get_running_loop().call_soon(span.end)  # when all that was read with it has been handed on
 
@@ -286,6 +308,20 @@ def _end(span: Span, reason_code: int, detail: str) -> None:
     if reason_code >= 0x80:
         span.set_status(Status(StatusCode.ERROR, detail))
     span.end()
+
+
+def _of_message(
+    operation: str, topic: str, client_identifier: str, payload: bytes, qos: int, retain: bool
+) -> dict[str, Any]:
+    return {
+        "messaging.system": "mqtt",
+        "messaging.operation.name": operation,
+        "messaging.destination.name": topic,
+        "messaging.client.id": client_identifier,
+        "messaging.message.body.size": len(payload),
+        "mqtt.qos": qos,
+        "mqtt.retain": retain,
+    }
 
 
 def _peer(peer: str) -> dict[str, Any]:
