@@ -159,6 +159,7 @@ def test_there_are_pages_and_a_way_back(console: Console, client: Client, contex
 def test_one_message_is_deleted_when_that_is_meant(console: Console, client: Client, context: Any) -> None:
     client.publish("one/only", "1", qos=1, retain=True)
     page = opened(console, "one/#", context=context)
+    page.get_by_text("One message").wait_for()
     topics(page).click()
     page.get_by_role("dialog", name="one/only").get_by_role("button", name="Delete").click()
     question = page.get_by_role("dialog", name="Delete this retained message?")
