@@ -3,7 +3,8 @@
 python examples/small/last_value.py serve 'home/#' --url mqtt://localhost
 python examples/small/last_value.py read home/kitchen/temperature          # or: curl localhost:8000/home/kitchen/…
 
-It needs `pip install 'tidewire[admin]'`. A Tidewire broker answers for its retained messages itself: docs/admin.md.
+It needs `pip install 'tidewire[admin]'`, and any broker. A Tidewire broker answers for its retained messages itself,
+without this program: docs/admin.md.
 """
 
 from __future__ import annotations

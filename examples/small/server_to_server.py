@@ -5,7 +5,8 @@ tidewire pub -p 1884 -t sensors/1 -m 17.5 -q 1      # there: site7/sensors/1
 tidewire pub -t site7/commands/valve -m open -q 1   # here: commands/valve
 
 The site has a broker of its own, with a bridge to the one of the centre. The devices know of their broker only. What
-cannot be sent waits for the line; see docs/bridges.md, also for the same as a configuration file.
+cannot be sent waits for the line; see docs/bridges.md, also for the same as a configuration file. The site's broker is
+Tidewire, whose bridge it is; the one of the centre may be any.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, cast
@@ -15,6 +16,7 @@ from typing import Any, cast
 import click
 import msgspec
 
+from examples.ending import until_told
 from examples.surf.board import run_boards
 from examples.surf.heat import FILE, SURFERS_MAXIMUM, Heat, HeatError, LinkName
 from examples.surf.history import History
@@ -22,7 +24,7 @@ from examples.surf.link import WEATHER
 from examples.surf.replay import read, replay
 from examples.surf.scoring import serve as score
 from examples.surf.spectators import COUNT_MAXIMUM, measure
-from examples.surf.stage import HOST, Part, new_heat, parts, running, until_told, write_broker_files
+from examples.surf.stage import HOST, Part, new_heat, parts, running, write_broker_files
 from tidewire import TidewireError
 
 LINKS = click.Choice(list(WEATHER))
@@ -192,18 +194,8 @@ def spectators(directory: Path | None, count: int, updates: int, every: float, o
 
 def _run(part: Coroutine[Any, Any, None]) -> None:
     """Run a part until it ends or is told to."""
-
-    async def until_ended() -> None:
-        working = asyncio.create_task(part)
-        told = asyncio.create_task(until_told())
-        await asyncio.wait([working, told], return_when="FIRST_COMPLETED")
-        told.cancel()
-        if not working.done() and working.cancel():
-            await asyncio.wait([working])
-        if not working.cancelled():
-            await working
-
-    asyncio.run(until_ended())
+    with suppress(asyncio.CancelledError):
+        asyncio.run(until_told(part))
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from asyncio import StreamReader, StreamWriter
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
-from types import TracebackType
 from typing import Final, Self
 
 from examples.surf.heat import Heat, LinkName
@@ -59,9 +58,7 @@ class Link:
         self._storms = asyncio.create_task(self._be_weather())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._storms.cancel()
         self._server.close()
         self._cut()

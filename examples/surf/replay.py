@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -24,13 +23,13 @@ class Line(Struct):
     at_ns: int = 0
     topic: str = ""
     payload: str | None = None
-    payload_base64: str = ""
-    qos: int = 0
+    payload_base64: bytes = b""
+    qos: Literal[0, 1, 2] = 0
     retain: bool = False
 
     @property
     def body(self) -> bytes:
-        return self.payload.encode() if self.payload is not None else b64decode(self.payload_base64)
+        return self.payload.encode() if self.payload is not None else self.payload_base64
 
 
 def read(file: Path) -> Iterator[Line]:
@@ -40,7 +39,7 @@ def read(file: Path) -> Iterator[Line]:
             for number, text in enumerate(lines, 1):
                 try:
                     line = msgspec.json.decode(text, type=Line)
-                except (msgspec.DecodeError, ValueError) as error:
+                except ValueError as error:
                     raise HeatError(f"{file}, line {number} is none of a recording: {error}") from None
                 if line.topic.startswith(PLAYED):
                     yield line

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -181,14 +180,6 @@ async def running(started: Sequence[Part]) -> AsyncIterator[None]:
             for task in reversed(tasks):
                 task.cancel()
                 await asyncio.wait([task])
-
-
-async def until_told() -> None:
-    """Wait for Ctrl-C, or for SIGTERM."""
-    told = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
-    await told.wait()
 
 
 def free_ports(count: int) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import signal
 import sqlite3
 import sys
 import tempfile
@@ -15,10 +14,12 @@ from typing import Any, TypeVar
 
 import click
 
+from examples.ending import until_told
 from examples.vehicle.answered import Answered
 from examples.vehicle.board import Board
 from examples.vehicle.commander import Commander
 from examples.vehicle.drive import Step, parse, play, read_list
+from examples.vehicle.driver import Driver
 from examples.vehicle.fleet import CONTROL_ROOM, driver_of, run_fleet
 from examples.vehicle.link import Link
 from examples.vehicle.messages import Motion, encode
@@ -71,8 +72,21 @@ def main(context: click.Context, directory: Path | None, port: int, page_port: i
 @main.command()
 @click.argument("name", callback=_check_name)
 @broker_options
+@click.option(
+    "--driver",
+    type=click.Choice(["simulation", "gpio"]),
+    default="simulation",
+    show_default=True,
+    help="gpio: a vehicle on the pins of this Raspberry Pi; examples/vehicle/gpio.py has their table.",
+)
 @click.option("--telemetry-rate", type=click.FloatRange(0.01, 20), default=5, show_default=True, help="A second.")
-@click.option("--speed-maximum", type=click.FloatRange(0.1, 30), default=12, show_default=True, help="Metres a second.")
+@click.option(
+    "--speed-maximum",
+    type=click.FloatRange(0.1, 30),
+    default=12,
+    show_default=True,
+    help="Metres a second; with gpio, at full duty cycle.",
+)
 @click.option("--east", type=float, default=0.0, help="Where it stands at first, in metres.")
 @click.option("--north", type=float, default=0.0)
 @click.option("--answered", type=click.Path(path_type=Path), metavar="FILE", help="Remembers commands over restarts.")
@@ -80,20 +94,31 @@ def board(
     name: str,
     url: str,
     certificates: Path | None,
+    driver: str,
     telemetry_rate: float,
     speed_maximum: float,
     east: float,
     north: float,
     answered: Path | None,
 ) -> None:
-    """Be the board of the simulated vehicle NAME."""
+    """Be the board of the vehicle NAME."""
     try:
         memory = Answered(answered)
     except sqlite3.Error as error:
         raise click.ClickException(f"{answered}: {error}; give --answered a file that can be written") from None
-    driver = SimulatedVehicle(Abilities(speed_maximum), Motion(east, north))
-    vehicle = Vehicle(driver, speed_maximum, memory)
-    _run(Board(Link(url, name, certificates), vehicle, driver, telemetry_rate).run())
+    drives = _driver(driver, speed_maximum, Motion(east, north))
+    vehicle = Vehicle(drives, speed_maximum, memory)
+    _run(Board(Link(url, name, certificates), vehicle, drives, telemetry_rate).run())
+
+
+def _driver(kind: str, speed_maximum: float, motion: Motion) -> Driver:
+    if kind == "simulation":
+        return SimulatedVehicle(Abilities(speed_maximum), motion)
+    try:
+        from examples.vehicle.gpio import GpioVehicle  # noqa: PLC0415 (only a board with pins has gpiozero)
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error.name} is not installed; pip install gpiozero lgpio") from None
+    return GpioVehicle(speed_maximum, motion)
 
 
 @main.command()
@@ -161,17 +186,9 @@ R = TypeVar("R")
 
 
 def _run(work: Coroutine[Any, Any, R]) -> R:
-    """Run it to its end, or until Ctrl-C or SIGTERM; what is wrong outside is one line."""
-
-    async def until_told() -> R:
-        task = asyncio.current_task()
-        assert task is not None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        return await work
-
+    """Run it to its end, or until it is told to; what is wrong outside is one line."""
     try:
-        return asyncio.run(until_told())
+        return asyncio.run(until_told(work))
     except asyncio.CancelledError:
         sys.exit(130)
     except (OSError, TidewireError) as error:

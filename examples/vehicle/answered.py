@@ -51,8 +51,5 @@ class Answered:
         """This is its answer from now on."""
         self._rows.execute("UPDATE answered SET answer = ? WHERE id = ?", (encode(response), response.id))
 
-    def __len__(self) -> int:
-        return int(self._rows.execute("SELECT count(*) FROM answered").fetchone()[0])
-
     def close(self) -> None:
         self._rows.close()

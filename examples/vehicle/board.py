@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 
 from examples.vehicle.driver import Driver
 from examples.vehicle.link import Link
-from examples.vehicle.messages import State, Telemetry, encode, topic
+from examples.vehicle.messages import State, Telemetry, topic
 from examples.vehicle.vehicle import DEAD_MAN_S, Vehicle
 from tidewire import Client, PublishOptions, Stream, Will
 
@@ -74,7 +74,7 @@ class Board:
             options: PublishOptions = {"content_type": "application/json"}
             if message.correlation_data is not None:
                 options["correlation_data"] = message.correlation_data
-            await client.publish(topic(self._name, "responses"), encode(response), qos=1, **options)
+            await client.publish(topic(self._name, "responses"), response, qos=1, **options)
 
     async def _tell(self, client: Client) -> NoReturn:
         """State when it has changed, telemetry when it is time, and nothing for later while there is no link."""
@@ -83,16 +83,16 @@ class Board:
         while True:
             if client.connected and (state := self._vehicle.state()) != self._told:
                 self._told = state
-                await client.publish(topic(self._name, "state"), encode(state), qos=1, retain=True)
+                await client.publish(topic(self._name, "state"), state, qos=1, retain=True)
             if client.connected and monotonic() >= due:
                 due = max(due, monotonic() - TICK_S) + self._telemetry_period_s
                 sequence += 1
-                await client.publish(topic(self._name, "telemetry"), encode(Telemetry(sequence, self._driver.motion())))
+                await client.publish(topic(self._name, "telemetry"), Telemetry(sequence, self._driver.motion()))
             await asyncio.sleep(TICK_S)
 
     async def _take_leave(self, client: Client) -> None:
         """A program that ends by itself says so, rather than leaving it to its will."""
         if client.connected:
-            client.publish_nowait(topic(self._name, "state"), encode(State("offline")), qos=1, retain=True)
+            client.publish_nowait(topic(self._name, "state"), State("offline"), qos=1, retain=True)
             with suppress(TimeoutError):
                 await client.drain(FAREWELL_S)

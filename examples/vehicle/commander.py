@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from examples.vehicle.messages import AnyCommand, Request, Response, encode, topic
+from examples.vehicle.messages import AnyCommand, Request, Response, topic
 from tidewire import Client
 
 COMMAND_LIFE_S: Final = 30
@@ -41,7 +41,7 @@ class Commander:
         Raises TimeoutError when there is none: then nobody knows whether it was done. Raises tidewire.PublishError
         when the broker does not let us, or has no such vehicle.
         """
-        request = encode(Request(id or secrets.token_hex(8), command))
+        request = Request(id or secrets.token_hex(8), command)
         begun = perf_counter()
         for _ in range(ATTEMPTS):
             try:

@@ -33,7 +33,7 @@ def read_list(file: Path) -> list[Step]:
         if line.strip():
             try:
                 steps.append(msgspec.json.decode(line, type=Step))
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except ValueError as error:
                 raise ValueError(f"{file}, line {number}: {error}") from None
     return steps
 

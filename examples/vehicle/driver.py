@@ -1,4 +1,4 @@
-"""What must a board be able to do with its vehicle? The simulation does it, and so may GPIO pins."""
+"""What must a board be able to do with its vehicle? The simulation does it, and so do GPIO pins."""
 
 from __future__ import annotations
 

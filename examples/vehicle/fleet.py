@@ -7,12 +7,15 @@ import os
 import socket
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from string import Template
 from typing import Final, NoReturn
 
 from msgspec import Struct
+
+from examples.vehicle.messages import topic
 
 READY_S: Final = 60.0
 """How long a process may take to be ready on a slow machine."""
@@ -70,22 +73,20 @@ identity = "common_name"
 
 def configuration(directory: Path, port: int, vehicles: list[str]) -> str:
     """The broker's file: encrypted, a certificate for everybody, and what nobody allows is denied."""
-    rules = []
+    rules: list[str] = []
     for vehicle in vehicles:
-        of = f"vehicles/{vehicle}"
-        rules += [
-            _rule(vehicle, "subscribe", f"{of}/commands"),
-            *(_rule(vehicle, "publish", f"{of}/{what}") for what in ("responses", "telemetry", "state")),
-            _rule(driver_of(vehicle), "publish", f"{of}/commands"),
-            *(_rule(driver_of(vehicle), "subscribe", f"{of}/{what}") for what in ("responses", "telemetry", "state")),
-        ]
-    rules.append(_rule(CONTROL_ROOM, "publish", "vehicles/+/commands"))
-    rules += [_rule(CONTROL_ROOM, "subscribe", f"vehicles/+/{what}") for what in ("responses", "telemetry", "state")]
+        rules += _rules(vehicle, "subscribe", "publish", vehicle)
+        rules += _rules(driver_of(vehicle), "publish", "subscribe", vehicle)
+    rules += _rules(CONTROL_ROOM, "publish", "subscribe", "+")
     return _BROKER.substitute(directory=directory, port=port) + "".join(rules)
 
 
-def _rule(user: str, action: str, topic: str) -> str:
-    return f'\n[[access.rules]]\neffect = "allow"\nuser = "{user}"\naction = "{action}"\ntopic = "{topic}"\n'
+def _rules(user: str, commands: str, said: str, vehicle: str) -> Iterator[str]:
+    """What a user may do with the commands of a vehicle, and with what the vehicle says."""
+    allowed = [(commands, topic(vehicle, "commands"))]
+    allowed += [(said, topic(vehicle, what)) for what in ("responses", "telemetry", "state")]
+    for action, about in allowed:
+        yield f'\n[[access.rules]]\neffect = "allow"\nuser = "{user}"\naction = "{action}"\ntopic = "{about}"\n'
 
 
 async def prepare(directory: Path, port: int, vehicles: list[str]) -> Path:

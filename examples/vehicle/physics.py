@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import copysign, cos, inf, radians, sin
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from examples.vehicle.messages import Motion
 
@@ -39,11 +40,16 @@ def after(seconds: float, motion: Motion, aim: Aim, abilities: Abilities) -> tup
         stretch = min(seconds, until_speed, until_turned)
         moved = _moved(motion, acceleration, rate, stretch)
         if stretch == until_speed:  # exactly there, whatever the rounding says
-            moved = _at_speed(moved, 0.0 if motion.speed * aim.speed < 0 else aim.speed)
+            moved = replace(moved, speed=0.0 if motion.speed * aim.speed < 0 else aim.speed)
         aim = Aim(aim.speed, 0.0 if stretch == until_turned else aim.turn - rate * stretch)
         motion = moved
         seconds -= stretch
     return motion, aim
+
+
+def short_way(begin: float, end: float) -> float:
+    """Degrees from one direction to another, to the right if positive; 180 at most."""
+    return (end - begin + 540) % 360 - 180
 
 
 def _towards(speed: float, target: float, abilities: Abilities) -> tuple[float, float]:
@@ -69,7 +75,3 @@ def _moved(motion: Motion, acceleration: float, rate: float, seconds: float) -> 
         east, north = way * sin(begin), way * cos(begin)
     heading = (motion.heading + rate * seconds) % 360
     return Motion(motion.east + east, motion.north + north, heading, speed, motion.distance + abs(way))
-
-
-def _at_speed(motion: Motion, speed: float) -> Motion:
-    return Motion(motion.east, motion.north, motion.heading, speed, motion.distance)

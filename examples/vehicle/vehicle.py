@@ -22,6 +22,7 @@ from examples.vehicle.messages import (
     Stop,
     read_request,
 )
+from examples.vehicle.physics import short_way
 
 DEAD_MAN_S: Final = 3.0
 """How long a vehicle drives on without a link: at 12 m/s some 36 m, which its driver must have seen to be free."""
@@ -91,7 +92,7 @@ class Vehicle:
                 self._driver.set_speed(speed)
             case Heading(degrees):
                 self._check_free()
-                self._driver.turn((degrees - self._driver.motion().heading + 540) % 360 - 180)
+                self._driver.turn(short_way(self._driver.motion().heading, degrees))
             case Rotation(degrees):
                 self._check_free()
                 self._driver.turn(degrees)
@@ -112,7 +113,7 @@ class Vehicle:
         self._driver.set_doors(afterwards)
 
     def _check_speed(self, speed: float) -> None:
-        if speed > self._speed_maximum:
+        if abs(speed) > self._speed_maximum:
             raise Refused(f"this vehicle drives {self._speed_maximum:g} m/s at most, not {speed:g}")
 
     def _check_free(self) -> None:
@@ -142,8 +143,11 @@ class Vehicle:
 
     def tick(self, now: float) -> None:
         """Time has passed: call this several times a second."""
-        if self._lost_at is not None and now - self._lost_at >= self._dead_man_s and self._moving():
-            self.stop(f"the link was lost for {self._dead_man_s:g} s")
+        if self._lost_at is not None and now - self._lost_at >= self._dead_man_s:
+            if self._moving():
+                self.stop(f"the link was lost for {self._dead_man_s:g} s")
+            else:  # it may turn on the spot, or not know that it moves
+                self._driver.stop()
 
     def stop(self, because: str) -> None:
         """Stop without being told to, and say why in the state."""

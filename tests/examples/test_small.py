@@ -1,13 +1,10 @@
-"""Does each small example do what its first lines say, beside a broker of the test's own?"""
+"""Does each small example do what its first lines say, on our broker and on any other?"""
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,8 +13,12 @@ from urllib.request import urlopen
 
 import pytest
 
-from tidewire.sync import Client
+from tests.examples.programs import Mosquitto, Program
+from tests.process import PATIENCE_S
+from tidewire import Message
+from tidewire.sync import Client, Stream
 from tidewire.testing import BrokerThread
+from tidewire.wire.topics import matches
 
 SMALL: Final = Path(__file__).parents[2] / "examples" / "small"
 EXAMPLES: Final = sorted(path for path in SMALL.glob("*.py") if path.name != "__init__.py")
@@ -25,55 +26,15 @@ EXAMPLES: Final = sorted(path for path in SMALL.glob("*.py") if path.name != "__
 LINES_MAXIMUM: Final = 80
 """More is not read in a few minutes."""
 
-PATIENCE_S: Final = 15.0
-"""How long an example that fails takes to say so."""
-
 ENDED: Final = (0, -signal.SIGINT, 128 + signal.SIGINT)
 """How an example may end on Ctrl-C."""
 
 
-class Example:
-    """An example that runs, and what it has printed, on either stream."""
+class Example(Program):
+    """An example, by the name of its file."""
 
     def __init__(self, folder: Path, name: str, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(SMALL / f"{name}.py"), *arguments],
-            cwd=folder,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.lines: list[str] = []
-        self._timer = threading.Timer(PATIENCE_S, self._process.kill)
-        self._timer.start()
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """Read on until a line matches."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.lines.append(line)
-            if found := re.search(pattern, line):
-                return found
-        raise AssertionError(f"nothing it printed matches {pattern!r}:\n{self.printed}")
-
-    def finish(self) -> int:
-        """Wait for its end, and read what it has printed."""
-        assert self._process.stdout is not None
-        with self._process.stdout as printed:
-            self.lines += printed
-        status = self._process.wait()
-        self._timer.cancel()
-        return status
-
-    def interrupt(self) -> int:
-        """Ctrl-C."""
-        self._process.send_signal(signal.SIGINT)
-        return self.finish()
-
-    @property
-    def printed(self) -> str:
-        return "".join(self.lines)
+        super().__init__(folder, sys.executable, SMALL / f"{name}.py", *arguments)
 
 
 @contextmanager
@@ -98,13 +59,52 @@ def run(folder: Path, name: str, *arguments: str) -> str:
     return example.printed
 
 
-def wait_for_subscription(broker: BrokerThread, topic_filter: str, count: int = 1) -> None:
-    """Wait until somebody has subscribed."""
+class OurBroker(BrokerThread):
+    """Tidewire, which tells what it knows."""
 
-    def subscribed() -> bool:
-        return sum(topic_filter in broker.subscriptions(client) for client in broker.clients) >= count
+    def wait_for_subscription(self, topic_filter: str) -> None:
+        self.wait_until(lambda: any(topic_filter in self.subscriptions(client) for client in self.clients))
 
-    broker.wait_until(subscribed)
+
+class OtherBroker:
+    """Any other broker, by the same names: what it knows is heard by a client and stands in its log."""
+
+    def __init__(self, mosquitto: Mosquitto, client: Client, messages: Stream) -> None:
+        self.url = mosquitto.url
+        self._mosquitto = mosquitto
+        self._client = client
+        self._messages = messages
+        self._received: list[Message] = []
+
+    def wait_for_subscription(self, topic_filter: str) -> None:
+        self._mosquitto.wait_for(f" [012] {re.escape(topic_filter)}$")
+
+    def wait_for(self, topic_filter: str, count: int = 1) -> list[Message]:
+        encoded = topic_filter.encode()
+        while len(found := [message for message in self._received if matches(encoded, message.topic.encode())]) < count:
+            self._received.append(self._messages.get(PATIENCE_S))
+        return found[:count]
+
+    def publish(self, topic: str, payload: bytes, *, qos: int) -> None:
+        self._client.publish(topic, payload, qos=qos)
+
+
+AnyBroker = OurBroker | OtherBroker
+
+
+@pytest.fixture(params=["tidewire", "mosquitto"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyBroker]:
+    """The examples run against any broker."""
+    if request.param == "tidewire":
+        with OurBroker() as ours:
+            yield ours
+    else:
+        with (
+            Mosquitto(tmp_path) as mosquitto,
+            Client(mosquitto.url) as client,
+            client.subscribe("#", qos=2, no_local=True, retain_as_published=True) as messages,
+        ):
+            yield OtherBroker(mosquitto, client, messages)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -134,9 +134,7 @@ def test_without_a_broker_an_example_says_so_in_one_line(name: str, arguments: l
     assert example.lines[-1].startswith(f"{name}: "), example.printed
 
 
-def test_the_house_is_heated_and_calls_when_somebody_moves_while_it_is_armed(
-    broker: BrokerThread, tmp_path: Path
-) -> None:
+def test_the_house_is_heated_and_calls_when_somebody_moves_while_it_is_armed(broker: AnyBroker, tmp_path: Path) -> None:
     with running(tmp_path, "home", "--url", broker.url) as home, Client(broker.url) as sensor:
         home.wait_for("^watching$")
         for temperature in ("19.9", "17.5", "17", "warm", "20.4", "20.6"):
@@ -146,15 +144,16 @@ def test_the_house_is_heated_and_calls_when_somebody_moves_while_it_is_armed(
         assert all(message.retain for message in heating)
         sensor.publish("home/hall/motion", "true", qos=1)
         sensor.publish("home/armed", "true", qos=1)
+        broker.wait_for("home/monitor", 2)
         sensor.publish("home/bathroom/motion", "false", qos=1)
         sensor.publish("home/kitchen/motion", "true", qos=1)
         [alarm] = broker.wait_for("home/+/alarm")
         assert (alarm.topic, alarm.payload) == ("home/kitchen/alarm", b"somebody moves in the kitchen")
     assert "home/kitchen/temperature: " in home.printed
-    assert broker.wait_for("home/monitor", 2)[1].payload == b"away"
+    assert [state.payload for state in broker.wait_for("home/monitor", 3)] == [b"watching", b"armed", b"away"]
 
 
-def test_a_button_switches_a_lamp_on_another_board(broker: BrokerThread, tmp_path: Path) -> None:
+def test_a_button_switches_a_lamp_on_another_board(broker: AnyBroker, tmp_path: Path) -> None:
     with running(tmp_path, "board_to_board", "lamp", "7", "--url", broker.url) as lamp:
         lamp.wait_for("lamp 7 is off")
         assert run(tmp_path, "board_to_board", "button", "7", "--url", broker.url) == "lamp 7 says: on\n"
@@ -163,11 +162,11 @@ def test_a_button_switches_a_lamp_on_another_board(broker: BrokerThread, tmp_pat
         assert [state.payload for state in states] == [b"off", b"on", b"off"]
 
 
-def test_readings_wait_for_a_server_that_is_restarted(broker: BrokerThread, tmp_path: Path) -> None:
+def test_readings_wait_for_a_server_that_is_restarted(broker: AnyBroker, tmp_path: Path) -> None:
     report = ("device_to_server", "device", "--name", "7", "--readings", "3", "--every", "0", "--url", broker.url)
     serve = ("device_to_server", "server", "--name", "one", "--url", broker.url)
     with running(tmp_path, *serve) as server:
-        wait_for_subscription(broker, "$share/servers/devices/+/reading")
+        broker.wait_for_subscription("$share/servers/devices/+/reading")
         assert run(tmp_path, *report) == "reported 3 readings\n"
         for _ in range(3):
             server.wait_for(r"^7 Reading\(")
@@ -179,10 +178,11 @@ def test_readings_wait_for_a_server_that_is_restarted(broker: BrokerThread, tmp_
         server.wait_for("^devices/8/reading: ")
 
 
-def test_the_brokers_of_a_site_and_of_the_centre_exchange_messages(broker: BrokerThread, tmp_path: Path) -> None:
+def test_the_brokers_of_a_site_and_of_the_centre_exchange_messages(broker: AnyBroker, tmp_path: Path) -> None:
     with running(tmp_path, "server_to_server", "--url", broker.url, "--port", "0") as site:
         url = site.wait_for("the broker of the site is (mqtt://.*)").group(1)
         site.wait_for("^connected to the centre")
+        broker.wait_for_subscription("site7/commands/#")
         with Client(url) as device, device.subscribe("commands/#", qos=2) as commands:
             device.publish("sensors/1", "17.5", qos=1)
             [reading] = broker.wait_for("site7/sensors/1")
@@ -192,28 +192,28 @@ def test_the_brokers_of_a_site_and_of_the_centre_exchange_messages(broker: Broke
             assert (command.topic, command.text()) == ("commands/valve", "open")
 
 
-def test_a_light_goes_on_with_motion_and_off_without(broker: BrokerThread, tmp_path: Path) -> None:
+def test_a_light_goes_on_with_motion_and_off_without(broker: AnyBroker, tmp_path: Path) -> None:
     with running(tmp_path, "motion_lights", "--hold", "0.05", "--url", broker.url):
-        wait_for_subscription(broker, "home/+/motion")
+        broker.wait_for_subscription("home/+/motion")
         broker.publish("home/hall/motion", b"true", qos=1)
         lights = broker.wait_for("home/hall/light", 2)
         assert [(light.payload, light.retain) for light in lights] == [(b"on", True), (b"off", True)]
 
 
-def test_a_light_that_is_on_goes_off_when_the_program_ends(broker: BrokerThread, tmp_path: Path) -> None:
+def test_a_light_that_is_on_goes_off_when_the_program_ends(broker: AnyBroker, tmp_path: Path) -> None:
     with running(tmp_path, "motion_lights", "--hold", "3600", "--url", broker.url):
-        wait_for_subscription(broker, "home/+/motion")
+        broker.wait_for_subscription("home/+/motion")
         broker.publish("home/hall/motion", b"true", qos=1)
         broker.wait_for("home/hall/light", 1)
     assert broker.wait_for("home/hall/light", 2)[1].payload == b"off"
 
 
-def test_what_sensors_say_is_stored_and_plotted(broker: BrokerThread, tmp_path: Path) -> None:
+def test_what_sensors_say_is_stored_and_plotted(broker: AnyBroker, tmp_path: Path) -> None:
     nothing = Example(tmp_path, "sensor_plot", "plot", "readings.svg")
     assert nothing.finish() == 1
     assert nothing.lines == ["sensor_plot: nothing was recorded yet: sensor_plot.py record 'home/+/temperature'\n"]
     with running(tmp_path, "sensor_plot", "record", "home/+/temperature", "--url", broker.url) as recorder:
-        wait_for_subscription(broker, "home/+/temperature")
+        broker.wait_for_subscription("home/+/temperature")
         for payload in (b"17.5", b"warm", b"18"):
             broker.publish("home/kitchen/temperature", payload, qos=1)
             broker.publish("home/hall/temperature", payload, qos=1)
@@ -225,12 +225,12 @@ def test_what_sensors_say_is_stored_and_plotted(broker: BrokerThread, tmp_path: 
     assert "home/hall/temperature" in picture
 
 
-def test_an_http_client_reads_the_last_value(broker: BrokerThread, tmp_path: Path) -> None:
+def test_an_http_client_reads_the_last_value(broker: AnyBroker, tmp_path: Path) -> None:
     with Client(broker.url) as sensor:
         sensor.publish("home/kitchen/temperature", "17.5", qos=1, retain=True)
     with running(tmp_path, "last_value", "serve", "home/#", "--port", "0", "--url", broker.url) as gateway:
         port = gateway.wait_for(r"running on http://127.0.0.1:(\d+)").group(1)
-        wait_for_subscription(broker, "home/#")
+        broker.wait_for_subscription("home/#")
         read = ("last_value", "read", "home/kitchen/temperature", "--port", port)
         assert run(tmp_path, *read) == "17.5\n"
         missing = Example(tmp_path, "last_value", "read", "home/attic/temperature", "--port", port)
@@ -238,14 +238,14 @@ def test_an_http_client_reads_the_last_value(broker: BrokerThread, tmp_path: Pat
         assert missing.lines == ["last_value: HTTP Error 404: Not Found\n"]
 
 
-def test_a_page_shows_alarms_as_they_come(broker: BrokerThread, tmp_path: Path) -> None:
+def test_a_page_shows_alarms_as_they_come(broker: AnyBroker, tmp_path: Path) -> None:
     arguments = ("home/+/alarm", "--port", "0", "--url", broker.url)
     with ExitStack() as browsers, running(tmp_path, "server_to_human", *arguments) as server:
         address = server.wait_for(r"running on (http://127.0.0.1:\d+)").group(1)
         with urlopen(address, timeout=PATIENCE_S) as page:
             assert b'new EventSource("/events")' in page.read()
         events = browsers.enter_context(urlopen(f"{address}/events", timeout=PATIENCE_S))  # still open on Ctrl-C
-        wait_for_subscription(broker, "home/+/alarm")
+        broker.wait_for_subscription("home/+/alarm")
         broker.publish("home/hall/alarm", b"somebody moves\nin the hall", qos=1)
         line = next(line.decode() for line in events if line.startswith(b"data"))
         assert line == 'data: {"topic": "home/hall/alarm", "text": "somebody moves\\nin the hall"}\n'

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Awaitable, Coroutine, Iterator
 from pathlib import Path
@@ -38,6 +35,7 @@ from examples.surf.spectators import measure
 from examples.surf.stage import new_heat, write_broker_files
 from examples.surf.weather import run as weather_run
 from examples.surf.weather import show as weather_table
+from tests.examples.programs import Mosquitto
 from tests.process import BrokerProcess
 from tidewire import Client, PublishError, ReasonCode, SubscribeError
 from tidewire.testing import BrokerThread
@@ -182,7 +180,13 @@ def test_a_recording_is_played_again_and_scored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"), [(None, "No such file"), ("{}\nnonsense\n", "line 2 is none of a recording")]
+    ("text", "complaint"),
+    [
+        (None, "No such file"),
+        ("{}\nnonsense\n", "line 2 is none of a recording"),
+        ('{"topic":"surf/rides/kai","payload_base64":"?"}\n', "line 1 is none of a recording"),
+        ('{"topic":"surf/rides/kai","payload":"","qos":3}\n', "line 1 is none of a recording"),
+    ],
 )
 def test_a_recording_that_cannot_be_played_is_one_line(text: str | None, complaint: str, tmp_path: Path) -> None:
     recording = tmp_path / "heat.ndjson"
@@ -255,17 +259,7 @@ def test_the_guide_shows_what_the_command_prints() -> None:
     assert f"```text\n{table}\n```" in (ROOT / "docs" / "surf.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(
-    shutil.which("mosquitto") is None, reason="mosquitto is not installed; on Debian: apt install mosquitto"
-)
 def test_mosquitto_will_do_as_well(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    configuration = tmp_path / "mosquitto.conf"
-    configuration.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    with subprocess.Popen(["mosquitto", "-c", str(configuration)], stderr=subprocess.DEVNULL) as mosquitto:
-        try:
-            heat = make_heat(f"mqtt://127.0.0.1:{port}")
-            asyncio.run(hold(heat, tmp_path, run_boards(heat, tmp_path)))
-        finally:
-            mosquitto.terminate()
+    with Mosquitto(tmp_path) as mosquitto:
+        heat = make_heat(mosquitto.url)
+        asyncio.run(hold(heat, tmp_path, run_boards(heat, tmp_path)))

@@ -21,9 +21,10 @@ from examples.vehicle.drive import Step
 from examples.vehicle.link import KEEP_ALIVE_S
 from examples.vehicle.messages import Request, Response, State, encode
 from examples.vehicle.vehicle import DEAD_MAN_S
-from tests.snippets import ROOT, blocks
+from tests.snippets import blocks
 from tidewire.testing import BrokerThread
 
+ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "vehicle.md"
 TYPED: Final = "$ python -m examples.vehicle "
 
@@ -69,4 +70,4 @@ def test_its_figures_are_those_of_the_program() -> None:
 def test_every_file_that_it_names_is_there() -> None:
     named = set(re.findall(r"`(\w+\.py)`", PAGE.read_text(encoding="utf-8")))
     assert named
-    assert named <= {file.name for file in Path(ROOT, "examples", "vehicle").glob("*.py")}
+    assert named <= {file.name for file in (ROOT / "examples" / "vehicle").glob("*.py")}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -34,6 +32,7 @@ from examples.vehicle.physics import Abilities
 from examples.vehicle.simulation import SimulatedVehicle
 from examples.vehicle.vehicle import Vehicle
 from tests.client.helpers import run
+from tests.examples.programs import Mosquitto
 from tests.process import PATIENCE_S, BrokerProcess
 from tidewire import Client, PublishError, SubscribeError, TidewireError
 from tidewire.testing import BrokerThread
@@ -291,8 +290,6 @@ def test_a_command_that_was_retained_does_not_move_a_board_that_comes_later() ->
 
 
 MOSQUITTO = """\
-user root
-listener {port} 127.0.0.1
 cafile {certificates}/ca.pem
 certfile {certificates}/server.pem
 keyfile {certificates}/server.key
@@ -312,26 +309,18 @@ topic read vehicles/robin/#
 
 
 def test_any_other_broker_will_do(place: Place, tmp_path: Path) -> None:
-    mosquitto = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-    if mosquitto is None:
-        pytest.skip("mosquitto is not installed; on Debian: apt install mosquitto")
-    port = free_port()
     (tmp_path / "acl").write_text(ACL)
-    file = tmp_path / "mosquitto.conf"
-    file.write_text(MOSQUITTO.format(port=port, certificates=place.certificates, directory=tmp_path))
+    configuration = MOSQUITTO.format(certificates=place.certificates, directory=tmp_path)
 
-    def link(name: str) -> Link:
-        return Link(f"mqtts://127.0.0.1:{port}", name, place.certificates)
+    async def main(port: int) -> None:
+        def link(name: str) -> Link:
+            return Link(f"mqtts://127.0.0.1:{port}", name, place.certificates)
 
-    async def main() -> None:
         async with driving(link(ROBIN)) as vehicle, commanding(link(driver_of(ROBIN)), ROBIN) as robin:
             commands: list[AnyCommand] = [Rotation(90), ParkingBrake(True), Speed(5)]
             answers = [(await robin.send(ROBIN, command)).response for command in commands]
             assert [answer.result for answer in answers] == ["done", "done", "refused"]
             assert vehicle.turns == [90]
 
-    with subprocess.Popen([mosquitto, "-c", file], stderr=subprocess.DEVNULL) as process:
-        try:
-            run(main())
-        finally:
-            process.kill()
+    with Mosquitto(tmp_path, configuration) as mosquitto:
+        run(main(mosquitto.port))

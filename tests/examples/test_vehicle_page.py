@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -59,6 +60,11 @@ class Fleet:
         return int(found.group(1))
 
     def end(self) -> int:
+        """Ctrl-C, and once more when the first of its processes has ended: the others must not be left behind."""
+        first = os.pidfd_open(self.children["page"])
+        self.process.send_signal(signal.SIGINT)
+        select.select([first], [], [], PATIENCE_S)
+        os.close(first)
         self.process.send_signal(signal.SIGINT)
         self.process.communicate(timeout=PATIENCE_S)
         return self.process.returncode

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from math import ceil, cos, floor, radians, sin
 from typing import Final
 
+from examples.vehicle.physics import short_way
+
 GRID: Final = 20.0
 """Metres between two lines of the map, which grows by whole squares."""
 
@@ -76,4 +78,4 @@ def sparkline(values: Sequence[float], width: float, height: float) -> str:
 
 def unwound(before: float, heading: float) -> float:
     """The same direction (degrees) as an angle next to the one before: a needle goes the short way past north."""
-    return before + (heading - before + 540) % 360 - 180
+    return before + short_way(before, heading)

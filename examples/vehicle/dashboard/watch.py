@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from datetime import datetime
 from math import dist
 from typing import Final
@@ -71,23 +72,19 @@ class Watch:
         self.entries: deque[Entry] = deque(maxlen=ENTRIES)
         """The newest first."""
         self.entered = 0
-        self.unreadable = 0
-        """Messages that are not what their topic says."""
 
     def take(self, topic: str, payload: bytes) -> None:
-        """A message on `…/state` or `…/telemetry`. Never raises for what it says."""
+        """A message on `…/state` or `…/telemetry`; one that is neither is left out."""
         name = vehicle_of(topic)
         if name not in self.vehicles and len(self.vehicles) >= VEHICLES_MAXIMUM:
             return
-        try:
+        with suppress(ValueError, RecursionError):
             if topic.endswith("/state"):
                 state = msgspec.json.decode(payload, type=State)
                 self._seen(name).state = state
             else:
                 telemetry = msgspec.json.decode(payload, type=Telemetry)
                 self._seen(name).moved(telemetry)
-        except (ValueError, RecursionError):
-            self.unreadable += 1
 
     def enter(self, entry: Entry) -> None:
         """A command is over."""
