@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import signal
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -14,7 +15,9 @@ from tidewire.access.passwords import set_password
 
 pytest.importorskip("nicegui", reason="the extra console is not installed")
 
-from tidewire.console.gate import BODY_BYTES, FORM_FIELDS
+from starlette.requests import HTTPConnection
+
+from tidewire.console.gate import BODY_BYTES, FORM_FIELDS, _visitor
 
 CONFIG = """
 port = 0
@@ -52,9 +55,9 @@ class Page:
         finally:
             connection.close()
 
-    def log_in(self, user: str, password: str) -> tuple[int, dict[str, str], str]:
+    def log_in(self, user: str, password: str, **headers: str) -> tuple[int, dict[str, str], str]:
         form = urlencode({"user": user, "password": password})
-        return self.ask("/log-in", "POST", form, Content_Type="application/x-www-form-urlencoded")
+        return self.ask("/log-in", "POST", form, Content_Type="application/x-www-form-urlencoded", **headers)
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +197,48 @@ def test_a_form_that_is_too_long_is_not_read(page: Page) -> None:
     status, _, text = page.log_in("ann", "x" * 10_000)
     assert status == 413
     assert "too long" in text
+
+
+def test_a_websocket_of_who_has_not_logged_in_is_refused_without_a_word_in_the_log(page: Page) -> None:
+    path = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
+    asked = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
+    assert page.ask(path, Sec_WebSocket_Key="dGlkZXdpcmV0aWRld2lyZQ==", **asked)[0] == 403
+    page.ask("/log-in")  # what would be said has been said by now
+    assert "ASGI" not in page.broker.log
+
+
+def test_a_proxy_that_is_trusted_says_who_asks_and_how_they_came(tmp_path: Path) -> None:
+    users, config = tmp_path / "users", tmp_path / "broker.toml"
+    set_password(users, "ann", b"ann tide")
+    text = CONFIG.format(users=users).replace("[access]", "[access]\nattempts = 1")
+
+    def told(trusted: str) -> set[str]:
+        """The last word of the cookie of two visitors who come by HTTPS, when a third has given a wrong password."""
+        config.write_text(text.replace("[console]", f"[console]\ntrusted_proxies = [{trusted}]"), encoding="utf-8")
+        with BrokerProcess("--config", config) as broker:
+            page = Page(broker)
+            page.log_in("ann", "wrong", X_Forwarded_For="192.0.2.1")
+            visitors = ("192.0.2.2", "2001:db8::1")
+            answers = [
+                page.log_in("ann", "ann tide", X_Forwarded_For=who, X_Forwarded_Proto="https") for who in visitors
+            ]
+            return {headers.get("set-cookie", "").rpartition("; ")[2] for _, headers, _ in answers}
+
+    assert told('"127.0.0.0/8"') == {"Secure"}
+    assert "Secure" not in told('"192.0.2.0/24"')  # who is not trusted cannot claim to be another
+
+
+@pytest.mark.parametrize(
+    ("client", "known_as"),
+    [
+        (("192.0.2.1", 5000), "192.0.2.1:5000"),
+        (("2001:db8::1", 0), "[2001:db8::1]:0"),
+        (("x" * 60_000, 0), "unknown:0"),
+        (None, "unknown:0"),
+    ],
+)
+def test_a_visitor_is_known_by_an_address_or_not_at_all(client: tuple[str, int] | None, known_as: str) -> None:
+    assert _visitor(HTTPConnection({"type": "http", "headers": [], "client": client})) == known_as
 
 
 def test_the_names_that_the_configuration_gives_are_its_own(page: Page) -> None:

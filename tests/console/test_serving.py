@@ -67,6 +67,7 @@ def test_what_is_not_installed_is_named_with_its_mend(tmp_path: Path) -> None:
         ),
         ("bind = []", "there is no address to listen on"),
         ('certificate = "a"', 'add key = "FILE.pem"'),
+        ('trusted_proxies = ["*"]', 'give addresses or networks: trusted_proxies = ["127.0.0.1", "10.0.0.0/8"]'),
     ],
 )
 def test_a_configuration_that_would_expose_it_is_refused_and_checked_before(

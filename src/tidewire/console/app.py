@@ -11,9 +11,10 @@ from tidewire.server.log import logger
 
 try:
     from fastapi import FastAPI
+    from nicegui import __version__, ui
     from nicegui import app as nicegui
-    from nicegui import ui
 
+    from tidewire.console.compressed import Compressed
     from tidewire.console.gate import Gate
     from tidewire.console.pages import PAGES, register
     from tidewire.console.visits import Visits
@@ -46,13 +47,13 @@ async def serve_console(server: Server, config: ConsoleConfig) -> list[str]:
         favicon=ICON,
         language="en-US",
         dark=None,
-        gzip_middleware_factory=None,  # it would compress on the broker's loop
+        gzip_middleware_factory=None,  # it would compress on the broker's loop, and again for each visitor
         show_welcome_message=False,
     )
     nicegui.storage.max_tab_storage_age = TAB_S
     visits = Visits(server.clock, lambda: server.access.policy)  # a reload makes another policy
     gate = Gate(
-        app,
+        Compressed(app, f"/_nicegui/{__version__}/"),
         admin,
         visits,
         operators=config.operators,
@@ -60,7 +61,13 @@ async def serve_console(server: Server, config: ConsoleConfig) -> list[str]:
         pages=[page.path for page in PAGES],
     )
     served = await HttpServer.open(
-        gate, "console", config, lifespan="on", ws="websockets-sansio", ws_per_message_deflate=False
+        gate,
+        "console",
+        config,
+        lifespan="on",
+        ws_per_message_deflate=False,
+        proxy_headers=bool(config.trusted_proxies),
+        forwarded_allow_ips=config.trusted_proxies,
     )
     server.at_stop.append(served.close)
 

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from tidewire.access.web import is_loopback
 from tidewire.console.log_in import log_in_page
 from tidewire.console.publish.draft import FILE_BYTES
 from tidewire.console.visits import COOKIE, VISIT_S, Visit, Visits
 from tidewire.server.admin import Admin
+from tidewire.server.listener import written
 
 FORM_BYTES: Final = 8 * 1024
 """The longest form of a log-in: a name, and a password or a token."""
@@ -82,7 +85,10 @@ class Gate:
                 return
             wants_page = "text/html" in connection.headers.get("accept", "text/html")
             answer = _to("/log-in") if wants_page else Response("log in first\n", 401)
-        await answer(scope, receive, send)
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)  # of an answer its page would see no more
+        else:
+            await answer(scope, receive, send)
 
     def _visit(self, secret: str) -> Visit | None:
         if self._admin.has_users():
@@ -125,9 +131,7 @@ class Gate:
         except (ValueError, ClientDisconnect):
             return _log_in_page(400, "That was not the form of this page.")
         name = form.get("user", "")
-        peer = request.client
-        address = f"{peer.host}:{peer.port}" if peer is not None else ""
-        viewer = await self._admin.sign_in(name, form.get("password", ""), address)
+        viewer = await self._admin.sign_in(name, form.get("password", ""), _visitor(request))
         if isinstance(viewer, str):
             return _log_in_page(403, viewer, name)
         self._visits.end(before)
@@ -186,6 +190,15 @@ def _place(address: str) -> tuple[str, str]:
         return parts.netloc.lower(), parts.hostname or ""
     except ValueError:  # "//[", say
         return "", ""
+
+
+def _visitor(connection: HTTPConnection) -> str:
+    """`address:port` of who asks. What a proxy calls a visitor that is no address makes one visitor of all such."""
+    host, port = connection.client or ("", 0)
+    try:
+        return written((str(ip_address(host)), port))
+    except ValueError:
+        return "unknown:0"
 
 
 def _length(connection: HTTPConnection) -> int:

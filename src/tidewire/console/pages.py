@@ -10,8 +10,10 @@ from typing import Final
 from fastapi import Request
 from nicegui import ElementFilter, ui
 
+from tidewire.console.ended import end, watch_for_end
 from tidewire.console.frame import frame
 from tidewire.console.gate import visit_of
+from tidewire.console.handing_over import register_files
 from tidewire.console.look import Look
 from tidewire.console.visits import Visit
 from tidewire.server.admin import Admin
@@ -47,6 +49,7 @@ _COLOURS: Final[dict[bool | None, str]] = {None: "browser", False: "light", True
 
 def register(admin: Admin) -> None:
     """Make them known to NiceGUI."""
+    register_files()
     for page in PAGES:
         ui.page(page.path, title=f"{page.title} · Tidewire")(_builder(page, admin))
 
@@ -57,6 +60,7 @@ def _builder(page: Page, admin: Admin) -> Callable[[Request], None]:
     def built(request: Request) -> None:
         visit = visit_of(request)
         _belongs_to(visit)
+        watch_for_end()
         chosen = request.cookies.get(COLOURS)
         dark = next((dark for dark, name in _COLOURS.items() if name == chosen), None)
         look = Look(admin, visit.viewer, visit.name, dark)
@@ -76,8 +80,8 @@ def _belongs_to(visit: Visit) -> None:
     """The page that is being built ends with the visit. One that a browser has left NiceGUI ends itself in a moment,
     and must not find ended; if the browser comes back to it before, it is the visit's again."""
     client = ui.context.client
-    visit.opened(client.id, client.delete)
-    client.on_connect(lambda: visit.opened(client.id, client.delete))
+    visit.opened(client.id, lambda: end(client))
+    client.on_connect(lambda: visit.opened(client.id, lambda: end(client)))
     client.on_disconnect(lambda: None if client.has_socket_connection else visit.pages.pop(client.id, None))
     client.on_delete(lambda: visit.pages.pop(client.id, None))
 

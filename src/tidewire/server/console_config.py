@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Annotated
 
 import msgspec
@@ -29,6 +30,9 @@ class ConsoleConfig(msgspec.Struct, forbid_unknown_fields=True):
     the page may do everything."""
     hosts: list[str] = []
     """Names by which browsers know the page, beside its addresses and localhost: behind a proxy, say."""
+    trusted_proxies: list[str] = []
+    """Addresses and networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` say who the visitor is and
+    whether they came by HTTPS. Nobody else is believed."""
 
 
 def console_faults(config: ConsoleConfig | None, has_users: bool) -> Iterator[tuple[Place, str]]:
@@ -39,6 +43,12 @@ def console_faults(config: ConsoleConfig | None, has_users: bool) -> Iterator[tu
         check_addresses(config, "what users type and see")
     except HttpConfigFault as fault:
         yield ("console", *fault.key), str(fault)
+    for proxy in config.trusted_proxies:
+        try:
+            ip_network(proxy)
+        except ValueError as error:
+            mend = 'give addresses or networks: trusted_proxies = ["127.0.0.1", "10.0.0.0/8"]'
+            yield ("console", "trusted_proxies"), f"{error}; {mend}"
     exposed = [address for address in config.bind if not is_loopback(address)]
     if exposed and not has_users:
         mend = 'name who may log in: password_file = "FILE" in [access], or bind = ["127.0.0.1"]'

@@ -12,6 +12,7 @@ from typing import Any, Final
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from tidewire.server.config import ConfigError
 from tidewire.server.http_config import HttpAddresses
@@ -24,10 +25,16 @@ CONNECTIONS_PER_ADDRESS: Final = 128
 """… and one address has half of them, so that it shuts out nobody else; as many, too, for all behind one proxy."""
 CUT_S: Final = 1.0
 """How long a request may take to see that its connection was cut."""
+HANDSHAKE_S: Final = 10.0
+"""How long a TLS handshake may take, as for MQTT."""
 IDLE_S: Final = 10
 """How long a connection may wait for its next request, and that may take to come, up to its body."""
 BODY_S: Final = 60
 """How long a body may take: some megabytes from a telephone."""
+STANDSTILL_S: Final = 60.0
+"""Between two looks at whether a peer reads what is written to it; who has stopped then is cut, and …"""
+STANDSTILL_BYTES: Final = 64 * 1024
+"""… who has read less than this of what waits: a kilobyte a second is slower than any radio link."""
 
 
 class HttpServer:
@@ -84,11 +91,68 @@ class _Uvicorn(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])  # the listeners are ours: uvicorn's let a TLS handshake take a minute
+        tls = self.config.ssl
+        for each in sockets or ():
+            listener = await asyncio.get_running_loop().create_server(
+                self._connection,
+                sock=each,
+                backlog=BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=HANDSHAKE_S if tls is not None else None,
+            )
+            self.servers.append(listener)
         self.ready.set()
 
+    def _connection(self) -> _Connection:
+        return _Connection(self.config, self.server_state, self.lifespan.state)
 
-class _Connection(H11Protocol):
+
+class _Watched(asyncio.Protocol):
+    """One that cuts a peer which does not read: what it has asked for stays in memory, and its place is taken."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    _look: asyncio.TimerHandle | None = None
+    _stopped = False
+    """The transport takes no more until something is read."""
+    _unread = 0
+    """Bytes that waited at the last look, if nothing has joined them since."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._look = self.loop.call_later(STANDSTILL_S, self._look_at)
+
+    def pause_writing(self) -> None:
+        self._stopped = True
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stopped, self._unread = False, 0
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._look_away()
+        super().connection_lost(exc)
+
+    def _look_at(self) -> None:
+        unread = self.transport.get_write_buffer_size()
+        if unread and self._unread and self._unread - unread < STANDSTILL_BYTES:
+            self.transport.abort()
+            return
+        self._unread = unread if self._stopped or self.transport.is_closing() else 0
+        self._look = self.loop.call_later(STANDSTILL_S, self._look_at)
+
+    def _look_away(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+
+
+class _WebSocket(_Watched, WebSocketsSansIOProtocol):
+    """One that a request has become."""
+
+
+class _Connection(_Watched, H11Protocol):
     """One that does not wait for ever: uvicorn's own patience begins with the first answer, and is renewed by each
     byte."""
 
@@ -115,6 +179,7 @@ class _Connection(H11Protocol):
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         super().handle_websocket_upgrade(event)
         self._be_patient()
+        self._look_away()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._be_patient()
@@ -129,7 +194,14 @@ class _Connection(H11Protocol):
         self._awaited = awaited
         seconds = IDLE_S if awaited is h11.IDLE else BODY_S if awaited is h11.SEND_BODY else None
         if seconds is not None:
-            self._patience = self.loop.call_later(seconds, self.transport.abort)
+            self._patience = self.loop.call_later(seconds, self._end)
+
+    def _end(self) -> None:
+        """Nothing has come; but what they have not read yet of the last answer is theirs."""
+        if self.transport.get_write_buffer_size():
+            self.transport.close()
+        else:
+            self.transport.abort()
 
     def _be_patient(self) -> None:
         if self._patience is not None:
@@ -148,6 +220,7 @@ def _settings(app: Any, config: HttpAddresses, given: dict[str, Any]) -> uvicorn
         "log_config": None,
         "access_log": False,
         "http": _Connection,
+        "ws": _WebSocket,
         "server_header": False,
         "proxy_headers": False,
         "backlog": BACKLOG,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from nicegui import ui
@@ -15,7 +16,9 @@ from tidewire.console.flow.drawing import draw
 from tidewire.console.flow.packet import PacketCard
 from tidewire.console.flow.record import Recording, file_name
 from tidewire.console.flow.view import SHOWN_ROWS, FlowView
+from tidewire.console.handing_over import hand_over
 from tidewire.console.look import Look
+from tidewire.console.one_at_a_time import OneAtATime
 from tidewire.console.words import day, number, size
 from tidewire.server.admin import AdminFault
 from tidewire.server.admin_types import PacketSeen
@@ -96,6 +99,7 @@ class _Inspector:
         self._history = _History()
         self._groups = set(GROUPS)
         self._paused = False
+        self._exporting = OneAtATime()
         self._head()
         with ui.element("div").classes(
             "w-full grid items-start grid-cols-1 min-[1100px]:grid-cols-[minmax(0,1fr)_20rem] gap-4"
@@ -118,7 +122,8 @@ class _Inspector:
             with ui.row().classes("items-center gap-2"):
                 self._pause = button("Pause", "pause", self._turn_pause)
                 button("Clear", "clear_all", self._clear)
-                button("SVG", "image", self._download_drawing).props('aria-label="Download the diagram as SVG"')
+                drawing = button("SVG", "image", partial(self._exporting.do, self._download_drawing))
+                self._exporting.shown_by(drawing.props('aria-label="Download the diagram as SVG"'))
                 _Recorder(self._admin, self._client)
                 ui.link("Another client", "/flow").classes("link small px-1")
 
@@ -191,9 +196,9 @@ class _Inspector:
         self._card.show(None)
         self._view.leave()
 
-    def _download_drawing(self) -> None:
+    async def _download_drawing(self) -> None:
         rows = self._history.rows(self._wanted)
-        ui.download.content(draw(self._client, rows), f"{file_name(self._client)}.svg", "image/svg+xml")
+        await hand_over(draw(self._client, rows).encode(), f"{file_name(self._client)}.svg", "image/svg+xml")
 
 
 class _Recorder:

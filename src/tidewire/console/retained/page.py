@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from nicegui import events, ui
 
 from tidewire.console import charts, payloads, words
 from tidewire.console.asking import answered, asked, modal
+from tidewire.console.handing_over import hand_over
 from tidewire.console.look import Look
+from tidewire.console.one_at_a_time import Latest, OneAtATime
 from tidewire.console.retained.export import exported
 from tidewire.console.retained.payload import show_payload
 from tidewire.server.admin import AdminFault
@@ -55,6 +58,7 @@ class _Page:
         self._found: list[RetainedInfo] = []
         self._starts: list[str] = [""]
         """After which topic the pages so far begin."""
+        self._searching, self._exporting, self._deleting = Latest(), OneAtATime(), OneAtATime()
         with charts.section("Find"):
             with ui.row().classes("w-full items-start gap-3"):
                 self._filter = ui.input("Topic filter", value="#").props(
@@ -67,13 +71,14 @@ class _Page:
                     "on-tide"
                 )
             with ui.row().classes("gap-2"):
-                export = ui.button("Export as NDJSON", icon="download", on_click=self._export, color=None)
+                export = ui.button("Export as NDJSON", icon="download", color=None)
                 export.props("flat no-caps dense").classes("in-tide")
+                export.on_click(partial(self._exporting.do, self._export))
+                self._exporting.shown_by(export)
                 if look.operator:
-                    delete = ui.button(
-                        "Delete all that match …", icon="delete_sweep", on_click=self._delete_all, color=None
-                    )
+                    delete = ui.button("Delete all that match …", icon="delete_sweep", color=None)
                     delete.props("flat no-caps dense").classes("in-bad")
+                    delete.on_click(partial(self._deleting.do, self._delete_all))  # its dialog gives it back the focus
         with charts.section("Retained messages"):
             self._told = ui.label().classes("faint small").props("role=status")
             self._table = charts.Table("Retained messages", _COLUMNS)
@@ -96,6 +101,9 @@ class _Page:
 
     async def show(self) -> None:
         """The page that was come to."""
+        await self._searching.do(self._show)
+
+    async def _show(self) -> None:
         try:
             found = await self._look.admin.retained(
                 self._asked_filter, self._asked_text, self._starts[-1], PAGE_ROWS + 1, viewer=self._look.viewer
@@ -148,9 +156,9 @@ class _Page:
         except AdminFault as fault:
             ui.notify(str(fault), type="negative")
             return
-        ui.download.content(data, "retained.ndjson", "application/x-ndjson")
         if not is_all:
             ui.notify(f"only the first {words.number(count)} are in the file; narrow the filter", type="warning")
+        await hand_over(data, "retained.ndjson", "application/x-ndjson")
 
     async def _delete_all(self) -> None:
         topic_filter, text = self._asked_filter, self._asked_text

@@ -130,9 +130,10 @@ class TopicDetail:
     def _build_history(self) -> None:
         with ui.row().classes("w-full items-center justify-between gap-2"):
             _heading("History")
-            with ui.button("Export", icon="download").props("flat dense no-caps color=primary"), ui.menu():
+            with ui.button("Export", icon="download") as self.export, ui.menu():
                 for kind in KINDS:
                     menu_item(f"History as {kind.upper()}", partial(self._export_history, kind))
+            self.export.props("flat dense no-caps color=primary")
         self._sample = ui.label().classes("text-sm faint")
         self._past = TopicLines("History").classes("w-full topic-past")
         self._past.on("pick", lambda event: self._choose(int(event.args)))

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 from nicegui import ui
 
+from tidewire.console.handing_over import hand_over
 from tidewire.console.look import Look
+from tidewire.console.one_at_a_time import OneAtATime
 from tidewire.console.payloads import preview
 from tidewire.console.topics.detail import TopicDetail
 from tidewire.console.topics.export import KINDS, exported
@@ -83,6 +85,7 @@ class Topics:
         self._seen: list[str] = []
         """Topics of the rows that are shown: their values come first."""
         self._search = 0
+        self._exporting = OneAtATime()
         self._feed: TopicFeed | None = None
         self._changes: TopicChanges | None = None
         self._tree = TopicTree(time.monotonic())
@@ -109,9 +112,10 @@ class Topics:
                     field.props("clearable debounce=250")
                 self._pause = ui.button("Pause", icon="pause", on_click=self._turn_pause)
                 self._pause.props("flat no-caps color=primary")
-                with ui.button("Export", icon="download").props("flat no-caps color=primary"), ui.menu():
+                with ui.button("Export", icon="download").props("flat no-caps color=primary") as export, ui.menu():
                     for kind in KINDS:
                         menu_item(f"Topics as {kind.upper()}", partial(self._export_topics, kind))
+                self._exporting.shown_by(export)
             with ui.row().classes("w-full items-center gap-x-5 gap-y-1 text-sm min-h-6"):
                 self._told = ui.label().classes("figure faint")
                 self._sampled = ui.label().classes("figure")
@@ -124,6 +128,7 @@ class Topics:
                 self._rows.on("key", lambda event: self._press(str(event.args)))
                 self._empty = ui.label().classes("topic-empty faint")
             self._detail = TopicDetail(self._look, self._export, self._leave)
+            self._exporting.shown_by(self._detail.export)
             self._detail.card.set_visibility(False)
 
     def _field(self, label: str, value: str = "") -> ui.input:
@@ -362,7 +367,12 @@ class Topics:
         await self._export("topics", self._tree.all_matching(), self._tree.matches, kind)
 
     async def _export(self, name: str, values: Iterable[TopicSeen], count: int, kind: str) -> None:
-        data, written, whole = await exported(values, kind)
-        if not whole:
-            ui.notify(f"The file holds the first {number(written)} of {number(count)} values: it would be too long.")
-        ui.download.content(data, f"{name}.{kind}", KINDS[kind])
+        async def export() -> None:
+            data, written, whole = await exported(values, kind)
+            if not whole:
+                ui.notify(
+                    f"The file holds the first {number(written)} of {number(count)} values: it would be too long."
+                )
+            await hand_over(data, f"{name}.{kind}", KINDS[kind])
+
+        await self._exporting.do(export)
