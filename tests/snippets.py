@@ -2,54 +2,43 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
-from ast import PyCF_ALLOW_TOP_LEVEL_AWAIT
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-from tidewire.server.config import make_limits, read_config
+from tests.snippet_commands import READERS, TYPED, command, lacking
 from tidewire.testing import BrokerThread
 
 ROOT: Final = Path(__file__).parent.parent
 
-PRINTING: Final = {"python", "console"}
-RUN: Final = {*PRINTING, "toml"}
+PRINTING: Final = {"python", "console", "java"}
+RUN: Final = {*PRINTING, *READERS}
 
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 60.0
 """How long a block that fails takes to say so."""
 
-BENCH_S: Final = 0.2
-"""How long `tidewire bench` measures here."""
-
-TYPED: Final = "secret\nsecret\n"
-"""What a command reads that asks for a password, and for the same once more."""
+GRACE_S: Final = 5.0
+"""How long a program in the background has when another block has failed."""
 
 ENDED: Final = (0, -signal.SIGINT, 128 + signal.SIGINT)
 """How a block in the background may end."""
 
-MAIN: Final = """\
-import asyncio
+PART: Final = re.compile(
+    r"<!-- (background|not run|run by|from|prints)(?:: (.*?))? -->|^```(\S*)\n(.*?)^```$", re.DOTALL | re.M
+)
 
-async def main():
-{}
+MEASURING: Final = re.compile(r"tidewire (bench|overhead|serve --console)|make (surf|vehicle)")
+"""What prints other figures each time."""
 
-try:
-    asyncio.run(main())
-except KeyboardInterrupt:
-    pass
-"""
-"""Around a block that awaits outside of a function, as `python -m asyncio` lets one do."""
-
-PART: Final = re.compile(r"<!-- (background|not run|prints)(?:: (.*?))? -->|^```(\S*)\n(.*?)^```$", re.DOTALL | re.M)
+PORTS: Final = re.compile(r"\b(mqtts|http)://[\d.]+:(\d+)|serves MQTT on ()[\d.]+:(\d+)")
+"""Where a broker that a page has started says that it listens."""
 
 
 @dataclass
@@ -64,6 +53,10 @@ class Block:
     """It runs in the background; what it says when it is ready, empty: it subscribes."""
     not_run: str = ""
     """Why."""
+    run_by: str = ""
+    """The test that runs it."""
+    source: str = ""
+    """The file that it is a part of."""
     prints: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -89,18 +82,27 @@ def blocks(page: Path) -> list[Block]:
             said.clear()
         else:
             line = text.count("\n", 0, part.start()) + 1
-            found.append(Block(page, line, language, inside, said.get("background"), said.get("not run", "")))
+            why, who, source = (said.get(name, "") for name in ("not run", "run by", "from"))
+            found.append(Block(page, line, language, inside, said.get("background"), why, who, source))
             said.clear()
     return found
 
 
-def check(page: Path, folder: Path) -> None:
-    """Do what a page says, block by block. AssertionError says which one does something else."""
+def check(page: Path, folder: Path) -> list[str]:
+    """Do what a page says, block by block, and say which blocks could not be run for want of what.
+
+    AssertionError says which block does something else."""
+    wanting = []
     with _Reader(folder) as reader:
         for block in blocks(page):
-            if block.language in RUN and not block.not_run:
+            if block.language not in RUN or block.not_run or block.run_by:
+                continue
+            if want := lacking(block.language, block.text):
+                wanting.append(f"{block} ({want})")
+            else:
                 reader.run(block)
         reader.end()
+    return wanting
 
 
 class _Reader:
@@ -111,6 +113,7 @@ class _Reader:
         self._background: list[_Program] = []
         self._subscribed = 0
         self._broker = BrokerThread(on_subscribe=self._count)
+        self._ports = {"mqtt": self._broker.port}
 
     def __enter__(self) -> Self:
         return self
@@ -121,20 +124,26 @@ class _Reader:
         self._broker.stop()
 
     def run(self, block: Block) -> None:
-        """Run it to its end, or until it is ready."""
-        if block.language == "toml":
-            file = self._folder / "broker.toml"
-            file.write_text(block.text, encoding="utf-8")
-            make_limits(read_config(file))
+        """Run it to its end, or until it is ready; read what cannot run."""
+        if block.source:
+            assert _flat(block.text) in _flat((ROOT / block.source).read_text(encoding="utf-8")), (
+                f"{block} does not stand in {block.source}"
+            )
+            return
+        if reader := READERS.get(block.language):
+            reader(block.text, self._folder)
             return
         before = self._subscribed
-        program = _Program(block, self._command(block), self._folder)
+        name = f"line {block.line}"
+        program = _Program(block, command(block.language, block.text, name, self._folder, self._ports), self._folder)
         if block.ready is None:
             program.finish((0,))
             return
         self._background.append(program)
         if block.ready:
             program.wait_for(block.ready)
+            for scheme, port, _, served in PORTS.findall(str(program)):
+                self._ports[scheme or "served"] = int(port or served)
             return
         with suppress(TimeoutError):
             self._broker.wait_until(lambda: self._subscribed > before)
@@ -152,20 +161,6 @@ class _Reader:
     def _count(self, request: object) -> None:
         self._subscribed += 1
 
-    def _command(self, block: Block) -> list[str]:
-        if block.language == "console":
-            return ["bash", "-c", _script(block, self._broker.port)]
-        file = self._folder / f"test_line_{block.line}.py"
-        if "def test_" in block.text:
-            file.write_text(block.text, encoding="utf-8")
-            return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
-        text = _to_port(block.text, self._broker.port)
-        code = compile(text, str(block), "exec", PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        if code.co_flags & inspect.CO_COROUTINE:
-            text = MAIN.format(textwrap.indent(text, "    "))
-        file.write_text(text, encoding="utf-8")
-        return [sys.executable, str(file)]
-
 
 class _Program:
     """A block that runs."""
@@ -178,7 +173,14 @@ class _Program:
         self._process = subprocess.Popen(
             command,
             cwd=folder,
-            env=os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1", "XDG_CONFIG_HOME": str(folder)},
+            env=os.environ
+            | {
+                "PATH": path,
+                "PYTHONPATH": str(ROOT),
+                "PYTHONUNBUFFERED": "1",
+                "STATE_DIRECTORY": str(folder / "data"),
+                "XDG_CONFIG_HOME": str(folder),
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -222,14 +224,17 @@ class _Program:
         assert not any(line.startswith("Traceback") for line in self._lines), f"{self._block} shows a traceback\n{self}"
         if self._expected:
             expected = "\n".join(line.rstrip().removeprefix("^C") for line in self._expected).strip("\n")
-            printed = "\n".join(line.rstrip() for line in self._lines).strip("\n")
-            measures = "tidewire bench" in self._block.text
+            printed = "\n".join(line.rstrip() for line in self._lines).strip("\n") + "\n"
+            measures = bool(MEASURING.search(self._block.text))
             assert re.fullmatch(_pattern(expected, measures), printed), (
                 f"{self._block} should print\n{expected}\n{self}"
             )
 
     def kill(self) -> None:
-        """End it, and all that it has started."""
+        """End it, and all that it has started: some of that may be out of our reach, so it has a moment to do it."""
+        self.interrupt()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE_S)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -247,41 +252,26 @@ class _Program:
                     self._changed.notify_all()
 
 
-def _to_port(text: str, port: int) -> str:
-    """Where localhost is meant, the broker of the page is."""
-    text = re.sub(r"(mqtt://(?:[^\s/@\"']*@)?(?:localhost|127\.0\.0\.1))(:1883)?(?![:\w.])", rf"\1:{port}", text)
-    return re.sub(r'hostname="(?:localhost|127\.0\.0\.1)"', rf"\g<0>, port={port}", text)
-
-
-def _script(block: Block, port: int) -> str:
-    """The commands of a console block, each of which has to succeed."""
-    commands = []
-    for line in _to_port(block.text, port).splitlines():
-        if not line.startswith("$ "):
-            continue
-        command = re.sub(r"^make\b", f"make -n -C '{ROOT}'", line.removeprefix("$ "))
-        command = command.replace("tidewire serve", "tidewire serve --port 0").replace("0.0.0.0", "127.0.0.1")
-        if not re.search(r" (-L|--url|--unix) ", command):
-            command = _CLIENTS.sub(rf"\g<0> -p {port}", command)
-        command = _BENCH.sub(rf"\g<0> --duration {BENCH_S}", command)
-        commands.append(f"{{ {command}\n}} || exit\n")
-    return "".join(commands)
-
-
-_CLIENTS: Final = re.compile(r"\b(mosquitto_(pub|sub|rr)|tidewire (pub|sub|rr|record|replay|bench [a-z-]+))\b")
-_BENCH: Final = re.compile(r"\btidewire bench [a-z-]+")
-
-
 def _outputs(block: Block) -> list[str]:
     """What stands in a console block below its commands."""
     return [line for line in block.text.splitlines() if block.language == "console" and not line.startswith("$ ")]
 
 
 def _pattern(expected: str, measures: bool) -> str:
-    """What the output has to match: … is anything, and of a measurement each number is any, and what limited it."""
-    pattern = re.escape(expected).replace("…", ".*")
+    """What the output has to match, with a newline at its end."""
+    lines = expected.split("\n")
+    return "".join(r"(?:.*\n)*" if line == "…" else _line_pattern(line, measures) + r"\n" for line in lines)
+
+
+def _line_pattern(line: str, measures: bool) -> str:
+    """… is anything, and of a measurement each number is any, and what limited it."""
+    pattern = re.escape(line).replace("…", ".*")
     if not measures:
         return pattern
     pattern = re.sub(r"(limited\\ by(?:\\ )+).*", r"\1.*", pattern)
     number = r"\d+(?:(?:\\ )\d{3})*(?:\\\.\d+)?"
     return re.sub(number, lambda _: r"\d+(?: \d{3})*(?:\.\d+)?", pattern)
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
