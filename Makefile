@@ -72,9 +72,10 @@ check: .venv/made ## Hold the sources to style, types and layers
 site: .venv/made ## Build the documentation into build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: build ## Measure Tidewire beside the brokers and, without ARGS, the clients that are installed here
+bench: build ## Measure Tidewire beside the brokers and, without ARGS, the clients that are installed here, and durability
 	@PYTHONPATH=build/compiled:. $(BIN)/python -P -m benchmarks $(ARGS)
 	@$(if $(ARGS),,PYTHONPATH=build/compiled:. $(BIN)/python -P -m benchmarks.clients)
+	@$(if $(ARGS),,PYTHONPATH=build/compiled:. $(BIN)/python -P -m benchmarks.durable)
 
 build: .venv/made ## Build the compiled form, if its sources changed
 	@$(BIN)/python tools/build.py
@@ -99,7 +100,8 @@ clean: ## Remove all that make made
 	{ echo 'tidewire: needs Python 3.11 or newer; name one: make PYTHON=python3.12 …'; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	{ echo 'tidewire: this Python cannot make an environment; on Debian: apt install python3-venv'; exit 1; }
+	@echo 'tidewire: making .venv' >&2
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install -q --disable-pip-version-check -r requirements.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --use-pep517 -r requirements.lock
 	@TIDEWIRE_PURE=1 $(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -28,6 +28,9 @@ COMPILED = [
 # Taken before they are compiled: a source that changes meanwhile is then stale, not taken for fresh.
 SHA256 = {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in COMPILED}
 
+MYPY = ["--config-file=", "--no-site-packages", "--ignore-missing-imports", "--follow-imports=silent"]
+"""pip compiles where nothing else is installed; so what compiles here compiles there."""
+
 PURE = os.environ.get("TIDEWIRE_PURE")
 NO_COMPILER = (CCompilerError, ExecError, PlatformError, OSError)
 
@@ -41,7 +44,13 @@ def extensions() -> list[Extension]:
         return []
     from mypyc.build import mypycify  # noqa: PLC0415 (a pure build does not need it)
 
-    return mypycify(sorted(SHA256), opt_level="3", group_name="tidewire")
+    try:
+        return mypycify([*MYPY, *sorted(SHA256)], opt_level="3", group_name="tidewire")
+    except SystemExit:  # of mypyc, which has told why
+        if PURE == "0":
+            raise
+        print("tidewire: mypyc failed; installing uncompiled", file=sys.stderr)
+        return []
 
 
 def compiler_works() -> bool:

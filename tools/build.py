@@ -62,7 +62,7 @@ def sources(below: str, packages: tuple[str, ...]) -> list[Path]:
 def compile_sources() -> None:
     also = " ".join(str(path.relative_to(ROOT)) for path in sources(".", ALSO_COMPILED))
     command = [sys.executable, "setup.py", "--quiet", "build_ext", "--build-lib", str(FRESH)]
-    print("tidewire: compiling", file=sys.stderr)
+    print("tidewire: compiling; this takes minutes, once (TIDEWIRE_PURE=1 does without)", file=sys.stderr)
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"TIDEWIRE_ALSO_COMPILE": also}, check=False)
     if done.returncode:
         sys.exit(done.returncode)

@@ -169,14 +169,23 @@ def test_another_version_is_refused_in_a_form_that_every_client_understands(head
     assert world.events.of("refused")[0][0] == ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
 
 
-@pytest.mark.parametrize("data", [PING, b"\x30\x04\0\1ax", b"GET / HTTP/1.1\r\n", b"\x16\x03\x01\x02\x00"])
-def test_what_does_not_begin_with_connect_is_closed_without_a_word(data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (PING, "the first packet is of type 12, not CONNECT"),
+        (b"\x30\x04\0\1ax", "the first packet is of type 3, not CONNECT"),
+        (b"GET / HTTP/1.1\r\n", "the first packet is of type 4, not CONNECT; is this HTTP?"),
+        (b"\x16\x03\x01\x02\x00", "CONNECT has flags 0110 in its fixed header; is this TLS, on a listener without it?"),
+    ],
+)
+def test_what_does_not_begin_with_connect_is_closed_without_a_word(data: bytes, told: str) -> None:
     world = World()
     peer = world.open()
     peer.send_bytes(data)
     assert peer.is_closed
     assert peer.take() == []
-    assert len(world.events.of("refused")) == 1
+    [(_, detail)] = world.events.of("refused")
+    assert detail == told
 
 
 def test_a_malformed_connect_of_5_0_is_answered_with_its_fault() -> None:

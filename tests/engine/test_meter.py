@@ -7,9 +7,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.engine.harness import NO_LIMIT, Peer, World, integers
 from tidewire.engine.meter import (
+    CLIENT_KIND,
     MQTT,
     PACKET_BYTES,
     PACKETS,
@@ -254,6 +257,28 @@ def test_a_day_begins_with_nothing_and_a_month_makes_room_for_others() -> None:
     there.send(Pingreq())
     assert figures(world, "there")[SENT + PACKETS + PINGRESP] == 1
     assert meter.clients["there"].month[RECEIVED + PACKETS + SUBSCRIBE] == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 2 * SPAN - 1), st.integers(1, 9)) | st.booleans()))
+def test_an_account_counts_for_the_day_and_the_month_and_leaves_those_of_before_as_they_were(
+    steps: list[tuple[int, int] | bool],
+) -> None:
+    account = Account(CLIENT_KIND, "a")
+    day, month = [0] * 2 * SPAN, [0] * 2 * SPAN
+    before: list[tuple[list[int], list[int]]] = []
+    for step in steps:
+        if isinstance(step, bool):
+            before += [(account.day, day), (account.month, month)][: 1 + step]
+            account.turn(step)
+            day = [0] * 2 * SPAN
+            month = [0] * 2 * SPAN if step else month
+        else:
+            place, amount = step
+            account.add(place, amount)
+            day[place] += amount
+            month[place] += amount
+        assert (account.day, account.month) == (day, month)
+    assert all(kept == expected for kept, expected in before)
 
 
 def test_what_was_counted_before_is_taken_up_again() -> None:

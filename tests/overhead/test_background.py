@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from collections.abc import Callable
 
 import pytest
 
@@ -17,8 +19,18 @@ def test_what_runs_returns_its_result() -> None:
         assert background.run(add(2, 3)) == 5
 
 
-def test_what_is_interrupted_ends_its_servers() -> None:
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def terminate() -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("how", "end"), [(interrupt, KeyboardInterrupt), (terminate, SystemExit)])
+def test_what_is_interrupted_ends_its_servers(how: Callable[[], None], end: type[BaseException]) -> None:
     ended = []
+    before = signal.getsignal(signal.SIGTERM)
 
     async def serve(started: asyncio.Event) -> None:
         try:
@@ -34,7 +46,8 @@ def test_what_is_interrupted_ends_its_servers() -> None:
         await started.wait()
 
     tasks: list[asyncio.Task[None]] = []
-    with pytest.raises(KeyboardInterrupt), Background() as background:
+    with pytest.raises(end), Background() as background:
         background.run(begin())
-        raise KeyboardInterrupt
+        how()
     assert ended == [True]
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -21,6 +21,7 @@ from tidewire.server.first_configuration import first_configuration
 from tidewire.server.port_holder import PortHolder
 
 NOW = datetime.now(UTC)
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -259,7 +260,20 @@ def test_a_clock_that_stands_before_what_was_written_is_told(config: Path) -> No
 
 def test_the_uncompiled_form_is_a_hint(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "form", lambda: "pure")
-    assert the_one(config).startswith("hint: form: Tidewire runs uncompiled, which is slower; ")
+    monkeypatch.setenv("TIDEWIRE_PURE", "1")
+    said = "hint: form: Tidewire runs uncompiled, which is slower; "
+    assert the_one(config) == f"{said}take TIDEWIRE_PURE out of the environment"
+    monkeypatch.delenv("TIDEWIRE_PURE")
+    compiler = "install it again where there is a C compiler (Debian: apt install gcc python3-dev): "
+    assert the_one(config) == f"{said}{compiler}make -C {ROOT} build"
+    for origin, place in (
+        ('{"url": "file:///home/a%20b/tidewire", "dir_info": {}}', "file:///home/a%20b/tidewire"),
+        (None, "tidewire"),
+    ):
+        monkeypatch.setattr(
+            doctor, "distribution", lambda name, origin=origin: SimpleNamespace(read_text=lambda file: origin)
+        )
+        assert the_one(config) == f"{said}{compiler}pip install --force-reinstall --no-deps {place}"
 
 
 def test_a_full_disk_is_told(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

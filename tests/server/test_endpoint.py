@@ -101,6 +101,7 @@ def test_what_is_not_tls_is_closed_and_logged_in_one_line(
                 pass
         assert connect_tls(broker, certificates, "after")
     assert caplog.text.count('detail="TLS: ') == 1
+    assert caplog.text.count("; is this a client without TLS?") == 1
     assert "Traceback" not in caplog.text
 
 

@@ -112,7 +112,9 @@ class Account:
         self.user_name = user_name
         """Of a client, whose user it was last."""
         self.day = [0] * (2 * SPAN)
-        self.month = [0] * (2 * SPAN)
+        self.month = self.day
+        """The same list, for as long as nothing was counted on another day: most accounts are of clients that come and
+        go, or do little."""
         self.changed = False
         """Since it was saved."""
         self.connections = 0
@@ -121,8 +123,17 @@ class Account:
     def add(self, place: int, amount: int) -> None:
         """Add to the running day and month."""
         self.day[place] += amount
-        self.month[place] += amount
+        if self.month is not self.day:
+            self.month[place] += amount
         self.changed = True
+
+    def turn(self, next_month: bool) -> None:
+        """A day has ended, and perhaps the month with it. Who holds the figures of before finds them unchanged."""
+        if self.month is self.day:
+            self.month = self.day.copy()
+        self.day = [0] * (2 * SPAN)
+        if next_month:
+            self.month = self.day
 
     def total(self, place: int) -> int:
         """Of a layer or counter, both directions of the month together."""
@@ -222,6 +233,8 @@ class Meter:
                 OTHER_CLIENTS_KIND: self.other_clients,
                 OTHER_BRANCHES_KIND: self.other_branches,
             }[kind]
+        if account.month is account.day:
+            account.month = account.day.copy()
         into = account.day if is_day else account.month
         for place, amount in enumerate(figures):
             into[place] += amount
@@ -278,9 +291,7 @@ class Meter:
                 name: account for name, account in self.clients.items() if account.connections or account.total(MQTT)
             }
         for account in self.accounts():
-            account.day = [0] * (2 * SPAN)
-            if next_month:
-                account.month = [0] * (2 * SPAN)
+            account.turn(next_month)
 
     def _branch(self, name: bytes) -> Branch:
         branch = self.branches.get(name)

@@ -44,6 +44,7 @@ class BelowMqtt(meter.Below):
         "_info",
         "_inode",
         "_ip_header_bytes",
+        "_is_open",
         "_is_tcp",
         "_peer_ended",
         "_socket",
@@ -60,7 +61,10 @@ class BelowMqtt(meter.Below):
         family = self._socket.family if self._socket is not None else None
         self._is_tcp = family in (socket.AF_INET, socket.AF_INET6)
         self._ip_header_bytes = IPV6_HEADER_BYTES if family == socket.AF_INET6 else IPV4_HEADER_BYTES
-        self._inode = _inode(self._socket) if self._is_tcp else 0
+        self._is_open = self._is_tcp
+        """It can be asked."""
+        self._inode = _inode(self._socket) if self._is_tcp and self._has_tls else 0
+        """With TLS it may be closed, and its number another's, before we hear that the connection is lost."""
         self._collected: _Counts = {}
         self._info: TcpInfo | None = None
         """What the kernel told last."""
@@ -107,12 +111,12 @@ class BelowMqtt(meter.Below):
         return found
 
     def _asked(self) -> TcpInfo | None:
-        """What the kernel tells now, or told last when the socket is closed, and its number perhaps another's."""
-        if self._is_tcp and self._inode and _inode(self._socket) == self._inode:
+        """What the kernel tells now, or told last where the socket is closed."""
+        if self._is_open and (not self._has_tls or _inode(self._socket) == self._inode):
             try:
                 self._info = tcp_info(self._socket)
             except OSError:
-                self._inode = 0
+                self._is_open = False
         return self._info
 
     def _add_counted(self, found: _Counts, info: TcpInfo, received: int, sent: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import platform
 import shlex
@@ -12,8 +13,10 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import unquote
 
 import tidewire
 from tidewire._form import form
@@ -195,12 +198,22 @@ def check_clock(patient: Patient) -> Iterator[Finding]:
 
 def check_form(patient: Patient) -> Iterator[Finding]:
     if form() == "pure" and platform.python_implementation() == "CPython":
-        yield Finding(
-            "hint",
-            "form",
-            "Tidewire runs uncompiled, which is slower",
-            "install the compiled form: pip install --force-reinstall tidewire",
-        )
+        yield Finding("hint", "form", "Tidewire runs uncompiled, which is slower", _way_to_the_compiled_form())
+
+
+def _way_to_the_compiled_form() -> str:
+    if os.environ.get("TIDEWIRE_PURE") == "1":
+        return "take TIDEWIRE_PURE out of the environment"
+    try:
+        origin = json.loads(distribution("tidewire").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        origin = {}
+    place = origin.get("url", "tidewire")
+    if origin.get("dir_info", {}).get("editable"):
+        again = f"make -C {shlex.quote(unquote(place.removeprefix('file://')))} build"
+    else:
+        again = f"pip install --force-reinstall --no-deps {shlex.quote(place)}"
+    return f"install it again where there is a C compiler (Debian: apt install gcc python3-dev): {again}"
 
 
 def check_disk(patient: Patient) -> Iterator[Finding]:

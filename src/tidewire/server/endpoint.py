@@ -303,9 +303,14 @@ class Endpoint:
         return ConfigError(f"{problem}: port = {port} in its [[listener]]")
 
 
+_NO_TLS: Final = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "HTTP_REQUEST")
+"""What OpenSSL says of MQTT, as of what else is no TLS, and of HTTP."""
+
+
 def _explained(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}"
+        guess = "; is this a client without TLS?" if error.reason in _NO_TLS else ""
+        return f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}{guess}"
     if isinstance(error, TimeoutError):
         return f"no PROXY header and TLS handshake in {ARRIVAL_S:g} s"
     return str(error) or "the connection ended within its handshake"

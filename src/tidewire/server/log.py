@@ -75,13 +75,14 @@ class LogEvents(Events):
             )
 
     def disconnected(self, client_identifier: str, peer: str, reason_code: int, detail: str) -> None:
-        logger.info(
-            "disconnected client=%s peer=%s reason=%s detail=%s",
-            quoted(client_identifier),
-            peer,
-            _reason(reason_code),
-            quoted(detail),
-        )
+        if logger.isEnabledFor(logging.INFO):
+            logger.info(
+                "disconnected client=%s peer=%s reason=%s detail=%s",
+                quoted(client_identifier),
+                peer,
+                _reason(reason_code),
+                quoted(detail),
+            )
 
     def refused(self, client_identifier: str, peer: str, reason_code: int, detail: str) -> None:
         logger.warning("refused peer=%s reason=%s detail=%s", peer, _reason(reason_code), quoted(detail))

@@ -28,6 +28,8 @@ from tidewire.testing.faults import Faults
 from tidewire.wire.properties import Properties
 from tidewire.wire.topics import check_topic_filter, matches
 
+__tracebackhide__ = True  # pytest shows the line of the test instead of lines from here
+
 T = TypeVar("T")
 R = TypeVar("R")  # what a hook is asked …
 A = TypeVar("A")  # … and what it answers

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tidewire.server.server import Server
     from tidewire.testing.clock import Clock
 
+__tracebackhide__ = True  # pytest shows the line of the test instead of lines from here
+
 Sender = Literal["client", "broker"]
 Effect = Literal["drop", "duplicate", "delay", "cut"]
 
@@ -34,14 +36,6 @@ class Fault:
         self, effect: Effect, kind: str, nth: int, times: int, client: str | None, sender: Sender | None, delay_s: float
     ) -> None:
         """Raises ValueError for what can never happen."""
-        if kind not in PACKET_KINDS:
-            raise ValueError(f"{kind!r} is no kind of packet; there are {', '.join(PACKET_KINDS)}")
-        if sender not in (None, "client", "broker"):
-            raise ValueError(f"sender must be 'client' or 'broker', not {sender!r}")
-        if nth < 1 or times < 1:
-            raise ValueError("the next packet is nth=1, and a fault happens at least once: times=1")
-        if delay_s < 0:
-            raise ValueError(f"a packet cannot arrive {-delay_s} s before it was sent")
         self.effect = effect
         self.delay_s = delay_s
         self.happened = 0
@@ -52,6 +46,14 @@ class Fault:
         self._client = client
         self._sender = sender
         self._seen = 0
+        if kind not in PACKET_KINDS:
+            raise ValueError(f"{kind!r} is no kind of packet; there are {', '.join(PACKET_KINDS)}")
+        if sender not in (None, "client", "broker"):
+            raise ValueError(f"sender must be 'client' or 'broker', not {sender!r}")
+        if nth < 1 or times < 1:
+            raise ValueError("the next packet is nth=1, and a fault happens at least once: times=1")
+        if delay_s < 0:
+            raise ValueError(f"a packet cannot arrive {-delay_s} s before it was sent")
 
     def __repr__(self) -> str:
         return f"<{self.effect} {self._kind}, nth={self._nth}, happened {self.happened} of {self._times} times>"
