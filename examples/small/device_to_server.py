@@ -52,6 +52,7 @@ async def server(url: str, name: str) -> None:
         Client(url, client_id=f"server-{name}", session_expiry=DAY_S) as client,
         client.subscribe("$share/servers/devices/+/reading", qos=1, keep=True) as readings,
     ):
+        print(f"server {name} waits for readings")
         async for message in readings:
             try:
                 print(message.topic.split("/")[1], message.json(Reading))

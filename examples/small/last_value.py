@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import socket
 import sys
 from collections import OrderedDict
-from urllib.error import URLError
+from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import urlopen
 
@@ -31,6 +32,7 @@ TOPICS_MAXIMUM = 10_000
 
 async def serve(topic_filter: str, url: str, port: int) -> None:
     """Remember the last message of each topic, and answer HTTP requests from that, until Ctrl-C."""
+    listener = socket.create_server(("127.0.0.1", port))
     client = Client(url)
     last: OrderedDict[str, bytes] = OrderedDict()
 
@@ -47,7 +49,9 @@ async def serve(topic_filter: str, url: str, port: int) -> None:
 
     async with client:
         application = Starlette(routes=[Route("/{topic:path}", answer)])
-        await uvicorn.Server(uvicorn.Config(application, port=port, timeout_graceful_shutdown=1)).serve()
+        config = uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=1)
+        print(f"serving on http://127.0.0.1:{listener.getsockname()[1]}")
+        await uvicorn.Server(config).serve([listener])
 
 
 def read(topic: str, port: int) -> None:
@@ -65,7 +69,11 @@ if __name__ == "__main__":
     said = parser.parse_args()
     try:
         asyncio.run(serve(said.topic, said.url, said.port)) if said.what == "serve" else read(said.topic, said.port)
-    except (TidewireError, ValueError, URLError) as error:
+    except (TidewireError, ValueError, HTTPError) as error:
         sys.exit(f"last_value: {error}")
+    except OSError:
+        if said.what == "read":
+            sys.exit(f"last_value: nothing serves on port {said.port}; start it: last_value.py serve 'home/#'")
+        sys.exit(f"last_value: cannot listen on port {said.port}; take another with --port, or any with 0")
     except KeyboardInterrupt:
         pass

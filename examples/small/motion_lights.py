@@ -45,6 +45,7 @@ async def follow(url: str, hold_s: float) -> None:
         lit[room] = asyncio.get_running_loop().call_later(hold_s, darken, room)
 
     async with client:
+        print("following")
         try:
             await client.run()
         finally:  # nobody would switch them off

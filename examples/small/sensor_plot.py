@@ -28,6 +28,7 @@ TABLE = "CREATE TABLE IF NOT EXISTS readings (id INTEGER PRIMARY KEY, time REAL,
 async def record(database: sqlite3.Connection, topic_filter: str, url: str) -> None:
     """Write down what comes until Ctrl-C."""
     async with Client(url) as client, client.subscribe(topic_filter, qos=1) as readings:
+        print(f"recording {topic_filter}")
         async for message in readings:
             try:
                 reading = (time.time(), message.topic, message.json(float))

@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import AsyncIterator
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, StreamingResponse
 from starlette.routing import Route
 
@@ -41,13 +41,8 @@ new EventSource("/events").onmessage = event => {
 
 async def serve(topic_filter: str, url: str, port: int) -> None:
     """Serve the page until Ctrl-C: one connection to the broker, one stream for each browser."""
+    listener = socket.create_server(("127.0.0.1", port))
     async with Client(url) as client:
-
-        async def show(_: Request) -> HTMLResponse:
-            return HTMLResponse(PAGE)
-
-        async def events(_: Request) -> StreamingResponse:
-            return StreamingResponse(lines(), media_type="text/event-stream")
 
         async def lines() -> AsyncIterator[str]:
             async with client.subscribe(topic_filter, qos=1, overflow="drop_oldest") as messages:
@@ -60,9 +55,12 @@ async def serve(topic_filter: str, url: str, port: int) -> None:
                     text = message.payload.decode(errors="replace")
                     yield f"data: {json.dumps({'topic': message.topic, 'text': text})}\n\n"
 
-        application = Starlette(routes=[Route("/", show), Route("/events", events)])
-        server = uvicorn.Server(uvicorn.Config(application, port=port, timeout_graceful_shutdown=3))
-        await server.serve()
+        page = Route("/", lambda _: HTMLResponse(PAGE))
+        events = Route("/events", lambda _: StreamingResponse(lines(), media_type="text/event-stream"))
+        application = Starlette(routes=[page, events])
+        server = uvicorn.Server(uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=3))
+        print(f"the page is at http://127.0.0.1:{listener.getsockname()[1]}")
+        await server.serve([listener])
 
 
 if __name__ == "__main__":
@@ -75,5 +73,7 @@ if __name__ == "__main__":
         asyncio.run(serve(said.topic_filter, said.url, said.port))
     except (TidewireError, ValueError) as error:
         sys.exit(f"server_to_human: {error}")
+    except OSError:
+        sys.exit(f"server_to_human: cannot listen on port {said.port}; take another with --port, or any with 0")
     except KeyboardInterrupt:
         pass

@@ -45,6 +45,6 @@ if __name__ == "__main__":
     try:
         asyncio.run(site(arguments.url, arguments.port))
     except (ConfigError, TidewireError) as error:
-        sys.exit(f"server_to_server: {error}")
+        sys.exit(f"server_to_server: {str(error).replace('port=', '--port ')}")  # it speaks of Broker's argument
     except KeyboardInterrupt:
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
 import tempfile
 import time
@@ -17,6 +18,7 @@ import click
 import msgspec
 
 from examples.ending import until_told
+from examples.mistakes import OneLine, listen
 from examples.surf.board import run_boards
 from examples.surf.heat import FILE, SURFERS_MAXIMUM, Heat, HeatError, LinkName
 from examples.surf.history import History
@@ -24,7 +26,7 @@ from examples.surf.link import WEATHER
 from examples.surf.replay import read, replay
 from examples.surf.scoring import serve as score
 from examples.surf.spectators import COUNT_MAXIMUM, measure
-from examples.surf.stage import HOST, Part, new_heat, parts, running, write_broker_files
+from examples.surf.stage import Part, new_heat, parts, running, write_broker_files
 from tidewire import TidewireError
 
 LINKS = click.Choice(list(WEATHER))
@@ -39,7 +41,7 @@ RECORDING = click.option(
 )
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=OneLine, invoke_without_command=True)
 @click.option(
     "--directory",
     "-d",
@@ -86,22 +88,28 @@ def surf(
         raise HeatError("--cloud is a bridge of our own broker; configure it in yours, or leave --url out")
     if recording is not None:
         next(read(recording), None)  # a file that cannot be read is found out before anything runs
-    if directory is not None and (directory / FILE).exists():
-        heat = Heat.read(directory)
-    else:
-        directory = directory or Path("build", "surf", time.strftime("%Y%m%d-%H%M%S"))
-        seed = SystemRandom().randrange(10_000) if seed is None else seed
-        heat = new_heat(directory, surfers, seed, minutes, pace, cast(LinkName, link), url, websocket)
-    boards = ["boards", *(["--replay", str(recording)] if recording is not None else [])]
-    _run(_whole(heat, directory, not url, boards, port, cloud, cloud_user))
+    with listen(port, "--port") as opened:  # before anything is written
+        if directory is not None and (directory / FILE).exists():
+            heat = Heat.read(directory)
+        else:
+            directory = directory or Path("build", "surf", time.strftime("%Y%m%d-%H%M%S"))
+            seed = SystemRandom().randrange(10_000) if seed is None else seed
+            heat = new_heat(directory, surfers, seed, minutes, pace, cast(LinkName, link), url, websocket)
+        boards = ["boards", *(["--replay", str(recording)] if recording is not None else [])]
+        _run(_whole(heat, directory, not url, boards, opened, cloud, cloud_user))
 
 
 async def _whole(
-    heat: Heat, directory: Path, own_broker: bool, boards: list[str], port: int, cloud: str, cloud_user: str
+    heat: Heat,
+    directory: Path,
+    own_broker: bool,
+    boards: list[str],
+    opened: socket.socket,
+    cloud: str,
+    cloud_user: str,
 ) -> None:
     from examples.surf import page, report  # noqa: PLC0415 (the only part that needs Starlette)
 
-    opened = page.open_socket(HOST, port)
     broker = write_broker_files(heat, directory, page.address(opened), cloud, cloud_user) if own_broker else None
     try:
         async with running(parts(directory, broker, boards)):
@@ -140,9 +148,9 @@ def page(directory: Path, port: int) -> None:
     """The page alone. Its address has to be among the broker's `origins`, if it has any."""
     from examples.surf import page  # noqa: PLC0415
 
-    opened = page.open_socket(HOST, port)
-    print(page.address(opened), flush=True)
-    _run(page.serve(page.application(Heat.read(directory), directory), opened))
+    with listen(port, "--port") as opened:
+        print(page.address(opened), flush=True)
+        _run(page.serve(page.application(Heat.read(directory), directory), opened))
 
 
 @surf.command()

@@ -15,7 +15,17 @@ from typing import Final
 
 from examples.surf.heat import Heat
 from examples.surf.link import Link
-from examples.surf.messages import BILLS, POINTS_MAXIMUM, Point, Reading, Ride, link_topic, reading_topic, ride_topic
+from examples.surf.messages import (
+    BILLS,
+    END,
+    POINTS_MAXIMUM,
+    Point,
+    Reading,
+    Ride,
+    link_topic,
+    reading_topic,
+    ride_topic,
+)
 from examples.surf.model import Surfer
 from tidewire import Client, ReasonCode, SQLiteOutbox, Will
 
@@ -74,14 +84,15 @@ class Board:
 async def run_boards(heat: Heat, directory: Path) -> None:
     """All boards of a heat, each on its link, until the heat is over and every ride has been handed in."""
     links = [Link(heat, surfer) for surfer in heat.surfers]
-    async with asyncio.TaskGroup() as group:
-        bills = group.create_task(publish_bills(heat, links))
+    async with heat.client("operator", session_expiry=0) as operator, asyncio.TaskGroup() as group:
+        bills = group.create_task(publish_bills(operator, heat, links))
         boards = [
             group.create_task(run_board(heat, link, name, directory))
             for link, name in zip(links, heat.surfers, strict=True)
         ]
         await asyncio.wait(boards)
         bills.cancel()
+        await operator.publish(END, heat.id, qos=1, retain=True)
 
 
 async def run_board(heat: Heat, link: Link, surfer: str, directory: Path) -> None:
@@ -116,12 +127,11 @@ async def hand_in(client: Client, ride: Ride, again_s: float) -> None:
         await asyncio.sleep(again_s)
 
 
-async def publish_bills(heat: Heat, links: list[Link]) -> None:
+async def publish_bills(operator: Client, heat: Heat, links: list[Link]) -> None:
     """What each link has cost, until cancelled: the operator of the links knows, and is not on them."""
-    async with heat.client("operator", session_expiry=0) as client:
-        said = None
-        while True:
-            bills = [link.bill for link in links]
-            if bills != said and client.connected:
-                client.publish_nowait(BILLS, said := bills, retain=True)
-            await asyncio.sleep(BILL_S / heat.pace)
+    said = None
+    while True:
+        bills = [link.bill for link in links]
+        if bills != said and operator.connected:
+            operator.publish_nowait(BILLS, said := bills, retain=True)
+        await asyncio.sleep(BILL_S / heat.pace)

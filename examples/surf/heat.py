@@ -51,7 +51,7 @@ class Heat(Struct):
         try:
             return msgspec.json.decode((directory / FILE).read_bytes(), type=cls)
         except OSError as error:
-            raise HeatError(f"{error.filename}: {error.strerror}; `python -m examples.surf` makes it") from None
+            raise HeatError(f"{error.filename}: {error.strerror}; `make surf` makes it") from None
         except msgspec.DecodeError as error:
             raise HeatError(f"{directory / FILE} is damaged ({error}); take another --directory") from None
 

@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from examples.surf.heat import Heat, HeatError
+from examples.surf.heat import Heat
 from examples.surf.history import History
 from examples.surf.report import as_csv, as_svg
 
@@ -51,16 +51,6 @@ def application(heat: Heat, directory: Path) -> Starlette:
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
     )
-
-
-def open_socket(host: str, port: int) -> socket.socket:
-    """Where the page is served; port 0 for any free one. Raises HeatError."""
-    try:
-        return socket.create_server((host, port))
-    except OSError as error:
-        raise HeatError(
-            f"port {port} of {host}: {error.strerror}; take another one with --port, or any with 0"
-        ) from None
 
 
 def address(opened: socket.socket) -> str:

@@ -11,10 +11,10 @@ import msgspec
 from msgspec import Struct
 
 from examples.surf.heat import Heat, HeatError
-from examples.surf.messages import BILLS, BOARDS, ride_topic
+from examples.surf.messages import BILLS, BOARDS, END, ride_topic
 
 PLAYED: Final = (f"{BOARDS}/", ride_topic(""), BILLS)
-"""What boards and links have said; scores and leader board are found anew."""
+"""What boards and links have said; scores, leader board and end are found anew."""
 
 
 class Line(Struct):
@@ -55,3 +55,4 @@ async def replay(heat: Heat, file: Path) -> None:
             due = start + line.at_ns / 1e9 / heat.pace
             await asyncio.sleep(due - asyncio.get_running_loop().time())
             await client.publish(line.topic, line.body, qos=line.qos, retain=line.retain)
+        await client.publish(END, heat.id, qos=1, retain=True)

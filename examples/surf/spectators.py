@@ -39,11 +39,12 @@ async def measure(heat: Heat, count: int, updates: int, every_s: float) -> Measu
         for _ in range(count):
             client = await stack.enter_async_context(Client(heat.websocket, version="3.1.1", retry_first_connect=True))
             streams.append(await stack.enter_async_context(client.subscribe(PUBLIC)))
-        reading = [asyncio.create_task(_read(stream, updates)) for stream in streams]
-        for _ in range(updates):
-            await operator.publish(PROBE, str(time.perf_counter_ns()))
-            await asyncio.sleep(every_s)
-        times = sorted(each for delays in await asyncio.gather(*reading) for each in delays)
+        async with asyncio.TaskGroup() as group:  # on Ctrl-C nobody reads on when the streams are closed
+            reading = [group.create_task(_read(stream, updates)) for stream in streams]
+            for _ in range(updates):
+                await operator.publish(PROBE, str(time.perf_counter_ns()))
+                await asyncio.sleep(every_s)
+        times = sorted(each for read in reading for each in read.result())
     at = [times[min(len(times) - 1, int(part * len(times)))] if times else 0.0 for part in (0.5, 0.99, 1.0)]
     return Measured(count, updates, every_s * 1000, len(times), *(round(each, 2) for each in at))
 

@@ -15,11 +15,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from examples.mistakes import HOST
 from examples.surf.heat import NAMES, Heat, HeatError, LinkName, write_private
 from examples.surf.history import History
 from examples.surf.messages import PUBLIC
 
-HOST: Final = "127.0.0.1"
 GRACE_S: Final = 5.0
 """How long a part may take to end."""
 AGAIN_S: Final = 0.5
@@ -119,9 +119,11 @@ def write_broker_files(heat: Heat, directory: Path, page: str = "", cloud: str =
 class Part:
     """A program that belongs to the heat, run as `python -m …`."""
 
-    def __init__(self, name: str, command: Iterable[str]) -> None:
+    def __init__(self, name: str, command: Iterable[str], ended: str = "") -> None:
         self.name = name
         self._command = (sys.executable, "-m", *command)
+        self._ended = ended
+        """What it means when it ends well by itself."""
         self._process: Process | None = None
 
     async def keep(self) -> None:
@@ -138,10 +140,12 @@ class Part:
                 )
                 status = await process.wait()
                 if status == 0:
+                    if self._ended:
+                        _tell(self._ended)
                     return
                 if status > 0:
                     raise HeatError(f"{self.name} ended with status {status}; what it said stands above")
-                print(f"surf: {self.name} was killed by signal {-status}; again", file=sys.stderr, flush=True)
+                _tell(f"{self.name} was killed by signal {-status}; again")
                 await asyncio.sleep(AGAIN_S)
         finally:
             await self._end()
@@ -166,7 +170,8 @@ def parts(directory: Path, broker: list[str] | None, boards: list[str]) -> list[
     at = ["--directory", str(directory)]
     judges = [Part(f"judge {n}", ["examples.surf", "scoring", "--judge", f"judge-{n}", *at]) for n in (1, 2)]
     own = [Part("broker", broker)] if broker is not None else []
-    return [*own, *judges, Part("boards", ["examples.surf", *boards, *at])]
+    over = "the heat is over; Ctrl-C ends the page, and writes the report"
+    return [*own, *judges, Part("boards", ["examples.surf", *boards, *at], over)]
 
 
 @asynccontextmanager
@@ -180,6 +185,10 @@ async def running(started: Sequence[Part]) -> AsyncIterator[None]:
             for task in reversed(tasks):
                 task.cancel()
                 await asyncio.wait([task])
+
+
+def _tell(what: str) -> None:
+    print(f"surf: {what}", file=sys.stderr, flush=True)
 
 
 def free_ports(count: int) -> list[int]:

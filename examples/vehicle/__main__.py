@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from examples.ending import until_told
+from examples.mistakes import OneLine
 from examples.vehicle.answered import Answered
 from examples.vehicle.board import Board
 from examples.vehicle.commander import Commander
@@ -49,7 +50,9 @@ def _check_name(context: click.Context, parameter: click.Parameter, value: str) 
     return value
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "vehicle", cls=OneLine, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option(
     "--directory",
     "-d",
@@ -144,15 +147,17 @@ def drive(
       drive raspberry-pi parking-brake off
       drive raspberry-pi speed 5
       drive raspberry-pi rotation -- -90
-      drive raspberry-pi --list examples/vehicle/tours/square.jsonl
+      drive raspberry-pi --list examples/vehicle/tours/raspberry-pi.jsonl
     """
     if bool(words) == bool(file):
         raise click.UsageError("say what to do, as in `speed 5`, or name a --list FILE")
     try:
         steps = read_list(file) if file is not None else [parse(words)]
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise click.ClickException(f"cannot read {file}: {error.strerror}") from None
+    except ValueError as error:
         raise click.ClickException(str(error)) from None
-    if _run(_drive(Link(url, user or driver_of(vehicle), certificates), vehicle, steps * repeat)):
+    if _run(_drive(Link(url, user or driver_of(vehicle), certificates), vehicle, steps * repeat), ended=130):
         sys.exit(1)
 
 
@@ -185,12 +190,12 @@ def dashboard(url: str, certificates: Path | None, user: str, port: int, tour: b
 R = TypeVar("R")
 
 
-def _run(work: Coroutine[Any, Any, R]) -> R:
-    """Run it to its end, or until it is told to; what is wrong outside is one line."""
+def _run(work: Coroutine[Any, Any, R], ended: int = 0) -> R:
+    """Run it to its end, or until it is told to: then `ended` is the status. What is wrong outside is one line."""
     try:
         return asyncio.run(until_told(work))
     except asyncio.CancelledError:
-        sys.exit(130)
+        sys.exit(ended)
     except (OSError, TidewireError) as error:
         raise click.ClickException(str(error)) from None
     except BaseExceptionGroup as group:

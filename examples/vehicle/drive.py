@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, inspect
 
 from examples.vehicle.commander import Answer, Commander
 from examples.vehicle.messages import AnyCommand, Command
@@ -47,14 +47,29 @@ def parse(words: Sequence[str]) -> Step:
     if name not in known:
         raise ValueError(f"there is no command {name!r}; there are: {', '.join(known)}")
     fields = known[name].__struct_fields__
+    wrong = f"{name} takes {_wanted(known[name]) if fields else 'no value'}, not {' '.join(values) or 'none'}"
     if len(values) != len(fields):
-        raise ValueError(f"{name} takes {f'one value, {fields[0]}' if fields else 'no value'}")
+        raise ValueError(wrong)
     value: Any = {"on": "true", "off": "false"}.get(values[0], values[0]) if values else None
     try:
         step: Step = msgspec.convert(dict.fromkeys(fields, value) | {"do": name}, type=Step, strict=False)
         return step
-    except msgspec.ValidationError as error:
-        raise ValueError(f"{' '.join(words)}: {error}") from None
+    except msgspec.ValidationError:
+        raise ValueError(wrong) from None
+
+
+def _wanted(kind: type[Struct]) -> str:
+    """What the value of a command may be, in words: as its type has it."""
+    [field] = cast("inspect.StructType", inspect.type_info(kind)).fields
+    match field.type:
+        case inspect.FloatType(ge=least, le=None, lt=bound):
+            return f"{field.name.replace('_', ' ')} from {least:g} to below {bound:g}"
+        case inspect.FloatType(ge=least, le=most):
+            return f"{field.name.replace('_', ' ')} from {least:g} to {most:g}"
+        case inspect.LiteralType(values=words):
+            return " or ".join(map(str, words))
+        case _:
+            return "on or off"
 
 
 async def play(commander: Commander, vehicle: str, steps: Iterable[Step]) -> AsyncIterator[tuple[AnyCommand, Answer]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
+import shlex
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 
 from msgspec import Struct
 
+from examples.mistakes import listen
 from examples.vehicle.messages import topic
 
 READY_S: Final = 60.0
@@ -106,16 +107,17 @@ async def prepare(directory: Path, port: int, vehicles: list[str]) -> Path:
     return file
 
 
-def free_port() -> int:
-    """A port of this machine that nobody has. The broker has to find it free again when it is restarted."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def free_port(port: int = 0, option: str = "") -> int:
+    """A port of this machine that nobody has: this one, or any. Raises click.ClickException that names the option for
+    another one. The broker has to find it free again when it is restarted."""
+    with listen(port, option) as listener:
         return int(listener.getsockname()[1])
 
 
 async def run_fleet(directory: Path, port: int, page_port: int) -> NoReturn:
     """Start everything in an order that works, say where the page is, and start again what ends; until cancelled."""
     vehicles = [kind.name for kind in FLEET]
-    port = port or free_port()
+    port, page_port = free_port(port, "--port"), free_port(page_port, "--page-port")
     file = await prepare(directory.resolve(), port, vehicles)
     url = f"mqtts://127.0.0.1:{port}"
     where = ["--url", url, "--certificates", str(directory / "certificates")]
@@ -133,13 +135,19 @@ async def run_fleet(directory: Path, port: int, page_port: int) -> NoReturn:
                 starting.create_task(child.start())
         for child in children:
             print(f"{child.name:<14} process {child.pid}", flush=True)
-        drive = ["drive", FLEET[0].name, *where, "speed", "5"]
-        print(f"\nOne vehicle by hand:\n  python -m examples.vehicle {' '.join(drive)}\n\n{page.said}", flush=True)
+        drive = [_python(), *_PART[1:], "drive", FLEET[0].name, *where, "speed", "5"]
+        print(f"\nOne vehicle by hand:\n  {shlex.join(drive)}\n\n{page.said}", flush=True)
         await asyncio.gather(*(child.stay() for child in children))
         raise AssertionError("children are started again for ever")
     finally:
         for child in reversed(children):  # the broker last: boards say good-bye to it
             await child.end()
+
+
+def _python() -> str:
+    """The Python that runs this, as one types it: an environment need not be active, or any other Python be there."""
+    path, here = Path(sys.executable), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 _TIDEWIRE: Final = [sys.executable, "-m", "tidewire"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from examples.vehicle.fleet import free_port
 from tests.examples.programs import Mosquitto, Program
 from tests.process import PATIENCE_S
 from tidewire import Message
@@ -134,6 +136,35 @@ def test_without_a_broker_an_example_says_so_in_one_line(name: str, arguments: l
     assert example.lines[-1].startswith(f"{name}: "), example.printed
 
 
+@pytest.fixture
+def taken() -> Iterator[str]:
+    """A port that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield str(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("last_value", ["serve", "#"]), ("server_to_human", ["#"]), ("server_to_server", [])],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_port_that_is_taken_is_told_in_one_line(name: str, arguments: list[str], taken: str, tmp_path: Path) -> None:
+    with BrokerThread() as broker:
+        example = Example(tmp_path, name, *arguments, "--port", taken, "--url", broker.url)
+        assert example.finish() == 1, example.printed
+    [line] = example.lines
+    assert line.startswith(f"{name}: ")
+    assert taken in line
+    assert " --port" in line
+
+
+def test_a_value_that_nobody_serves_is_told_in_one_line(tmp_path: Path) -> None:
+    example = Example(tmp_path, "last_value", "read", "home/kitchen/temperature", "--port", str(free_port()))
+    assert example.finish() == 1, example.printed
+    [line] = example.lines
+    assert re.match(r"last_value: nothing serves on port \d+; start it: ", line)
+
+
 def test_the_house_is_heated_and_calls_when_somebody_moves_while_it_is_armed(broker: AnyBroker, tmp_path: Path) -> None:
     with running(tmp_path, "home", "--url", broker.url) as home, Client(broker.url) as sensor:
         home.wait_for("^watching$")
@@ -166,6 +197,7 @@ def test_readings_wait_for_a_server_that_is_restarted(broker: AnyBroker, tmp_pat
     report = ("device_to_server", "device", "--name", "7", "--readings", "3", "--every", "0", "--url", broker.url)
     serve = ("device_to_server", "server", "--name", "one", "--url", broker.url)
     with running(tmp_path, *serve) as server:
+        server.wait_for("^server one waits for readings$")
         broker.wait_for_subscription("$share/servers/devices/+/reading")
         assert run(tmp_path, *report) == "reported 3 readings\n"
         for _ in range(3):
@@ -193,7 +225,8 @@ def test_the_brokers_of_a_site_and_of_the_centre_exchange_messages(broker: AnyBr
 
 
 def test_a_light_goes_on_with_motion_and_off_without(broker: AnyBroker, tmp_path: Path) -> None:
-    with running(tmp_path, "motion_lights", "--hold", "0.05", "--url", broker.url):
+    with running(tmp_path, "motion_lights", "--hold", "0.05", "--url", broker.url) as follower:
+        follower.wait_for("^following$")
         broker.wait_for_subscription("home/+/motion")
         broker.publish("home/hall/motion", b"true", qos=1)
         lights = broker.wait_for("home/hall/light", 2)
@@ -213,6 +246,7 @@ def test_what_sensors_say_is_stored_and_plotted(broker: AnyBroker, tmp_path: Pat
     assert nothing.finish() == 1
     assert nothing.lines == ["sensor_plot: nothing was recorded yet: sensor_plot.py record 'home/+/temperature'\n"]
     with running(tmp_path, "sensor_plot", "record", "home/+/temperature", "--url", broker.url) as recorder:
+        recorder.wait_for(r"^recording home/\+/temperature$")
         broker.wait_for_subscription("home/+/temperature")
         for payload in (b"17.5", b"warm", b"18"):
             broker.publish("home/kitchen/temperature", payload, qos=1)
@@ -229,7 +263,7 @@ def test_an_http_client_reads_the_last_value(broker: AnyBroker, tmp_path: Path) 
     with Client(broker.url) as sensor:
         sensor.publish("home/kitchen/temperature", "17.5", qos=1, retain=True)
     with running(tmp_path, "last_value", "serve", "home/#", "--port", "0", "--url", broker.url) as gateway:
-        port = gateway.wait_for(r"running on http://127.0.0.1:(\d+)").group(1)
+        port = gateway.wait_for(r"^serving on http://127.0.0.1:(\d+)$").group(1)
         broker.wait_for_subscription("home/#")
         read = ("last_value", "read", "home/kitchen/temperature", "--port", port)
         assert run(tmp_path, *read) == "17.5\n"
@@ -241,7 +275,7 @@ def test_an_http_client_reads_the_last_value(broker: AnyBroker, tmp_path: Path) 
 def test_a_page_shows_alarms_as_they_come(broker: AnyBroker, tmp_path: Path) -> None:
     arguments = ("home/+/alarm", "--port", "0", "--url", broker.url)
     with ExitStack() as browsers, running(tmp_path, "server_to_human", *arguments) as server:
-        address = server.wait_for(r"running on (http://127.0.0.1:\d+)").group(1)
+        address = server.wait_for(r"^the page is at (http://127.0.0.1:\d+)$").group(1)
         with urlopen(address, timeout=PATIENCE_S) as page:
             assert b'new EventSource("/events")' in page.read()
         events = browsers.enter_context(urlopen(f"{address}/events", timeout=PATIENCE_S))  # still open on Ctrl-C

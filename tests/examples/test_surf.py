@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -147,6 +148,41 @@ def test_a_person_sees_surfers_ride_and_who_leads_by_day_by_night_and_on_a_phone
             assert not serious, [(each["id"], each["nodes"][0]["html"]) for each in serious]
         program.end()
     assert not complaints
+
+
+def test_a_heat_that_is_over_says_so_on_the_page_and_in_the_terminal(tmp_path: Path, browser: Any) -> None:
+    arguments = ["--pace", "60", "--minutes", "1", "--surfers", "3", "--seed", "7", "--link", "good"]
+    with running(tmp_path, *arguments) as program:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(program.address)
+        page.wait_for_selector("#live[data-state=final]")
+        page.wait_for_function("document.querySelector('#headline').textContent.includes(' wins with ')")
+        states = page.locator(".card .state").all_text_contents()
+        assert (states, page.text_content("#water")) == (["ashore"] * 3, "0")
+        assert page.locator("#lineup").is_hidden()
+        page.reload()  # who comes later sees the same
+        page.wait_for_selector("#live[data-state=final]")
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SCREENSHOTS / "surf-over.png", full_page=True)
+        told = program.end()
+    assert "surf: the heat is over; Ctrl-C ends the page, and writes the report\n" in told
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    directory = tmp_path / "heat"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        result = CliRunner().invoke(surf, ["--directory", str(directory), "--port", str(port)])
+    told = f"surf: port {port}: Address already in use; take another with --port, or any with 0\n"
+    assert (result.exit_code, result.output) == (1, told)
+    assert not directory.exists()
+
+
+def test_a_wrong_option_is_told_in_one_line() -> None:
+    result = CliRunner().invoke(surf, ["--minutes", "none"])
+    assert result.exit_code == 2
+    [line] = result.output.splitlines()
+    assert line.startswith("surf: Invalid value for '--minutes'")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import Awaitable, Coroutine, Iterator
@@ -19,6 +20,7 @@ from examples.surf.heat import Heat, HeatError, LinkName
 from examples.surf.history import History
 from examples.surf.link import WEATHER
 from examples.surf.messages import (
+    END,
     LEADER_BOARD,
     PROBE,
     PUBLIC,
@@ -121,6 +123,15 @@ def test_a_flaky_link_loses_readings_and_no_ride_and_sends_a_bill(tmp_path: Path
         assert bill["dollars"] == pytest.approx(bill["bytes"] / 1000 * WEATHER["flaky"].dollars_per_kilobyte, abs=1e-3)
 
 
+def test_the_end_is_told_to_whoever_comes_later_when_the_last_ride_is_handed_in(tmp_path: Path) -> None:
+    with BrokerThread() as broker:
+        heat = make_heat(broker.url)
+        asyncio.run(hold(heat, tmp_path, run_boards(heat, tmp_path)))
+        [end] = [number for number, each in enumerate(broker.received) if each.topic == END]
+        assert (broker.received[end].payload, broker.received[end].retain) == (heat.id.encode(), True)
+        assert not any(each.topic.startswith(RIDES[:-1]) for each in broker.received[end:])
+
+
 def test_a_board_is_up_and_by_its_will_lost(tmp_path: Path) -> None:
     with BrokerThread() as broker:
         heat = make_heat(broker.url)
@@ -177,6 +188,7 @@ def test_a_recording_is_played_again_and_scored(tmp_path: Path) -> None:
         heat = make_heat(broker.url)
         asyncio.run(hold(heat, tmp_path, replay(heat, recording)))
         assert any(each.topic == reading_topic("kai") for each in broker.received)
+        assert [each.payload for each in broker.received if each.topic == END] == [heat.id.encode()]
 
 
 @pytest.mark.parametrize(
@@ -243,6 +255,24 @@ def test_what_is_public_is_in_the_cloud_as_well_and_nothing_else(own: tuple[Heat
 def test_each_spectator_receives_each_update(own: tuple[Heat, BrokerThread]) -> None:
     measured = asyncio.run(measure(own[0], count=40, updates=10, every_s=0.01))
     assert measured.received == 40 * 10
+
+
+def test_a_measurement_that_is_broken_off_ends_in_silence(
+    own: tuple[Heat, BrokerThread], caplog: pytest.LogCaptureFixture
+) -> None:
+    heat, _ = own
+
+    async def break_off() -> None:
+        measuring = asyncio.create_task(measure(heat, count=5, updates=100_000, every_s=0.01))
+        async with Client(heat.url) as spectator, spectator.subscribe(PROBE) as probes:
+            await probes.get(PATIENCE_S)
+        measuring.cancel()
+        await asyncio.wait([measuring])
+        assert measuring.cancelled()
+
+    asyncio.run(break_off())
+    gc.collect()  # asyncio speaks of a task when it is thrown away
+    assert "never retrieved" not in caplog.text
 
 
 def test_qos_0_loses_and_qos_1_repeats_and_qos_2_does_neither_and_each_costs_more() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -46,13 +47,16 @@ def test_a_command_is_shown_as_it_is_typed(command: AnyCommand, shown: str) -> N
     ("typed", "complaint"),
     [
         ("fly 3", "there are: doors, lights, parking_brake, speed, heading, rotation, stop, wait"),
-        ("speed", "speed takes one value, metres_per_second"),
-        ("speed 5 6", "speed takes one value"),
-        ("stop now", "stop takes no value"),
-        ("speed fast", "metres_per_second"),
-        ("speed nan", "metres_per_second"),
-        ("speed 31", "<= 30"),
-        ("wait -1", ">= 0"),
+        ("speed", "speed takes metres per second from -3 to 30, not none"),
+        ("speed 5 6", "speed takes metres per second from -3 to 30, not 5 6"),
+        ("stop now", "stop takes no value, not now"),
+        ("speed fast", "speed takes metres per second from -3 to 30, not fast"),
+        ("speed nan", "speed takes metres per second from -3 to 30, not nan"),
+        ("speed 31", "speed takes metres per second from -3 to 30, not 31"),
+        ("wait -1", "wait takes seconds from 0 to 3600, not -1"),
+        ("heading 360", "heading takes degrees from 0 to below 360, not 360"),
+        ("parking-brake maybe", "parking_brake takes on or off, not maybe"),
+        ("doors slam", "doors takes close or lock or open or unlock, not slam"),
     ],
 )
 def test_what_cannot_be_is_one_line_with_the_mend(typed: str, complaint: str) -> None:
@@ -95,7 +99,9 @@ def test_it_says_which_file_is_missing_for_tls(tmp_path: Path) -> None:
         (["drive", "a/+", "stop"], "'a/+' is no name"),
         (["drive", "robin"], "name a --list FILE"),
         (["drive", "robin", "stop", "--list", "x.jsonl"], "name a --list FILE"),
-        (["drive", "robin", "--list", "/nowhere/x.jsonl"], "No such file"),
+        (["drive", "robin", "--list", "/nowhere/x.jsonl"], "cannot read /nowhere/x.jsonl: No such file or directory"),
+        (["--wrong"], "No such option"),
+        (["drive"], "Missing argument"),
         (["drive", "robin", "stop", "--url", "gopher://localhost"], "gopher"),
         (["drive", "robin", "stop", "--url", "mqtt://127.0.0.1:1"], "nothing listens there"),
         (["board", "robin", "--answered", "/nowhere/x"], "give --answered a file that can be written"),
@@ -105,7 +111,22 @@ def test_a_wrong_line_is_told_in_one(arguments: list[str], complaint: str) -> No
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code in (1, 2)
     assert isinstance(result.exception, SystemExit)
-    assert complaint in result.output.splitlines()[-1]
+    [line] = result.output.splitlines()
+    assert line.startswith("vehicle: ")
+    assert complaint in line
+
+
+@pytest.mark.parametrize("arguments", [["--port"], ["--page-port"], ["dashboard", "--port"]], ids=" ".join)
+def test_a_port_that_is_taken_is_told_before_anything_is_started(arguments: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("nicegui", reason="the page needs NiceGUI; pip install 'tidewire[console]'")
+    directory = tmp_path / "fleet"
+    place = [] if "dashboard" in arguments else ["--directory", str(directory)]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        result = CliRunner().invoke(main, [*place, *arguments, str(port)])
+    told = f"vehicle: port {port}: Address already in use; take another with {arguments[-1]}, or any with 0\n"
+    assert (result.exit_code, result.output) == (1, told)
+    assert not list(directory.rglob("*"))
 
 
 def test_certificates_that_are_none_are_told_in_one_line(tmp_path: Path) -> None:

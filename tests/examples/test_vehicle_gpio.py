@@ -38,7 +38,7 @@ def test_without_gpiozero_it_says_what_to_install(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "gpiozero", None)
     result = CliRunner().invoke(main, ["board", "robin", "--driver", "gpio"])
     assert result.exit_code == 1
-    assert result.output == "Error: gpiozero is not installed; pip install gpiozero lgpio\n"
+    assert result.output == "vehicle: gpiozero is not installed; pip install gpiozero lgpio\n"
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_a_board_that_has_no_pins_says_so_in_one_line(pins: Any, monkeypatch: py
     result = CliRunner().invoke(main, ["board", "robin", "--driver", "gpio"])
     assert result.exit_code == 1
     assert result.output == (
-        "Error: Unable to find pin factory 'nothing'; on a Raspberry Pi: pip install gpiozero lgpio\n"
+        "vehicle: Unable to find pin factory 'nothing'; on a Raspberry Pi: pip install gpiozero lgpio\n"
     )
 
 
@@ -215,4 +215,4 @@ def test_a_board_with_pins_is_controlled_like_any_other(pins: Any, monkeypatch: 
             assert '"do":"lights","on":true}  done' in result.output
         finally:
             status = board.interrupt()
-    assert (status, "Traceback" in board.printed) == (130, False), board.printed
+    assert (status, "Traceback" in board.printed) == (0, False), board.printed

@@ -26,7 +26,7 @@ from tidewire.testing import BrokerThread
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "vehicle.md"
-TYPED: Final = "$ python -m examples.vehicle "
+TYPED: Final = "$ .venv/bin/python -m examples.vehicle "
 
 
 @pytest.mark.parametrize(

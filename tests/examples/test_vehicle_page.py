@@ -69,6 +69,15 @@ class Fleet:
         self.process.communicate(timeout=PATIENCE_S)
         return self.process.returncode
 
+    def by_hand(self) -> str:
+        """What the command prints that it offers, pasted where it was started, by a shell that has no Python."""
+        found = re.search(r"^One vehicle by hand:\n +(.*)$", self.said, re.MULTILINE)
+        assert found
+        environment = os.environ | {"PATH": "/nowhere"}
+        return subprocess.run(
+            found.group(1), shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        ).stdout
+
 
 @contextmanager
 def fleet(directory: Path) -> Iterator[Fleet]:
@@ -107,6 +116,7 @@ def test_a_person_can_watch_and_drive_though_the_broker_is_killed(tmp_path: Path
         page.locator(".tab", has_text="raspberry-pi").click()
         page.locator(".log-line", has_text="speed").first.wait_for()
 
+        assert running.by_hand().startswith('{"do":"speed","metres_per_second":5.0}  ')
         press("Parking brake", "raspberry-pi *parking brake on.*holds a standing vehicle only")
         press("STOP", "raspberry-pi *stop *done")
         os.kill(running.children["broker"], signal.SIGKILL)
@@ -120,9 +130,13 @@ def test_a_person_can_watch_and_drive_though_the_broker_is_killed(tmp_path: Path
 
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        [name] = [name for name in page.locator(".map-name").all() if name.is_visible()]
+        assert name.text_content() == "dragonboard", "of vehicles that meet, the names would cover each other"
+        page.get_by_text("Speed, m/s").wait_for()
+        page.locator(".latency-scale", has_text=re.compile(r"\d\.\d ms")).wait_for()
         browser.close()
         assert faults == []
-        assert running.end() == 130
+        assert running.end() == 0, "make would call it an error"
         for name, number in running.children.items():
             with pytest.raises(ProcessLookupError):
                 os.kill(number, 0)

@@ -5,22 +5,26 @@ import { Subscriber } from "./mqtt.js";
 const LIVE_POINTS = 240; // of a ride that goes on
 const LAST_SCORES = 8;
 const TALL_FT = 9, FAST_MPH = 30; // the height of a chart
-const PUBLIC = ["surf/public/boards/#", "surf/public/rides/#", "surf/public/leaders", "surf/public/bills"];
+const PUBLIC = ["boards/#", "rides/#", "leaders", "bills", "end"].map((what) => `surf/public/${what}`);
 
 const $ = (id) => document.getElementById(id);
 const title = (name) => name[0].toUpperCase() + name.slice(1);
 const surfers = new Map(); // by name: what is known of each
 let leaders = { rides: 0, standings: [] };
 let scores = [];
+let over = false; // the heat is, every ride handed in
 let drawing = false;
 
 const heat = await (await fetch("heat.json")).json();
 $("heat").textContent = heat.id;
 for (const name of heat.surfers) surfer(name);
-new Subscriber(heat.websocket, PUBLIC, receive, (state) => {
-  $("live").textContent = state === "live" ? "live" : state === "away" ? "away, coming back" : "refused";
+new Subscriber(heat.websocket, PUBLIC, receive, show);
+
+function show(state) {
+  if (over) state = "final"; // whether or not there still is a broker
+  $("live").textContent = state === "away" ? "away, coming back" : state;
   $("live").dataset.state = state;
-});
+}
 
 function surfer(name) {
   if (!surfers.has(name)) {
@@ -41,6 +45,7 @@ function receive(topic, payload) {
   else if (kind === "boards") read(surfer(name), JSON.parse(payload));
   else if (kind === "rides") scored(surfer(name), JSON.parse(payload));
   else if (kind === "leaders") lead(JSON.parse(payload));
+  else if (kind === "end") end(payload);
   else for (const bill of JSON.parse(payload)) surfer(bill.surfer).bill = bill;
   if (!drawing) requestAnimationFrame(draw);
   drawing = true;
@@ -67,6 +72,12 @@ function lead(board) {
   if (board.heat === heat.id && board.rides >= leaders.rides) leaders = board;
 }
 
+function end(id) {
+  if (id !== heat.id) return; // of an earlier heat on the same broker
+  over = true;
+  show("final");
+}
+
 function draw() {
   drawing = false;
   surfers.forEach(drawCard);
@@ -75,22 +86,24 @@ function draw() {
   const all = [...surfers.values()];
   const cost = all.reduce((sum, one) => sum + (one.bill?.dollars ?? 0), 0);
   $("waves").textContent = leaders.rides;
-  $("water").textContent = all.filter((one) => one.reading).length;
+  $("water").textContent = over ? 0 : all.filter((one) => one.reading).length;
   $("cost").textContent = `$${cost.toFixed(2)}`;
 }
 
 function drawCard(one) {
-  const { card, reading, bill } = one;
+  const { card, bill } = one;
   const find = (selector) => card.querySelector(selector);
-  const state = reading?.state ?? "not heard yet";
+  const reading = over ? null : one.reading; // what was said last is not so any more
+  const link = over ? "" : one.link;
+  const state = over ? "ashore" : reading?.state ?? "not heard yet";
   card.dataset.state = state;
   find(".state").textContent = state;
   find(".speed b").textContent = number(reading, "speed_mph");
   find(".altitude").textContent = number(reading, "altitude_ft");
   find(".temperature").textContent = number(reading, "water_f");
   drawChart(one, state === "riding");
-  find(".link").textContent = one.link === "lost" ? "link lost" : one.link === "up" ? `link up, ${heat.link}` : "";
-  find(".link").dataset.state = one.link;
+  find(".link").textContent = link === "lost" ? "link lost" : link === "up" ? `link up, ${heat.link}` : "";
+  find(".link").dataset.state = link;
   find(".bill").textContent = bill ? `$${bill.dollars.toFixed(3)} of $${bill.budget_dollars.toFixed(2)}` : "";
   const meter = find("meter");
   meter.value = bill ? bill.dollars / bill.budget_dollars : 0;
@@ -117,6 +130,7 @@ function drawChart(one, riding) {
 }
 
 function drawLineup() {
+  $("lineup").hidden = over;
   [...surfers.values()].forEach(({ dot, reading, live }, place) => {
     const riding = reading?.state === "riding";
     const run = riding && live.length ? Math.min(1, (reading.at - live[0][0]) / 15) : 0;
@@ -127,9 +141,10 @@ function drawLineup() {
 }
 
 function drawLeaders() {
+  if (!leaders.standings.length && over) $("headline").textContent = "Nobody rode a wave";
   if (!leaders.standings.length) return;
   const [first] = leaders.standings;
-  $("headline").textContent = `${title(first.surfer)} leads with ${first.total.toFixed(2)}`;
+  $("headline").textContent = `${title(first.surfer)} ${over ? "wins" : "leads"} with ${first.total.toFixed(2)}`;
   $("leaders").replaceChildren(...leaders.standings.map((one, place) => {
     const row = document.createElement("tr");
     const best = one.best.map((score) => score.toFixed(2)).join(" + ");

@@ -84,10 +84,15 @@ class Latency:
             with ui.element("div").classes("latency-text"):
                 ui.label("Command and answer").classes("caption")
                 self._number = ui.label()
-            with shape("svg", viewBox="0 -2 200 44", preserveAspectRatio="none"):
-                self._line = shape("polyline", class_="latency-line", points="")
+            with ui.element("div").classes("latency-chart"):
+                with ui.element("div").classes("latency-scale caption"):
+                    self._top = ui.label()
+                    ui.label("0 ms")
+                with shape("svg", viewBox="0 -2 200 44", preserveAspectRatio="none"):
+                    self._line = shape("polyline", class_="latency-line", points="")
 
     def show(self, seen: Seen) -> None:
         latencies = seen.latencies
         set_attributes(self._line, points=drawing.sparkline(latencies, 200, 40))
+        self._top.set_text(f"{max(latencies):.1f} ms" if latencies else "")
         self._number.set_text(f"{latencies[-1]:.1f} ms, median {median(latencies):.1f} ms" if latencies else "–")

@@ -87,6 +87,7 @@ class _Page:
             self._speedometer = Speedometer()
             self._compass = Compass()
         with ui.element("div").classes("row controls speed"):
+            ui.label("Speed, m/s").classes("caption")
             self._slider = ui.slider(min=-REVERSE_MAXIMUM, max=12, step=0.5, value=0).props(
                 'label-always color=teal aria-label="Speed in metres a second"'
             )

@@ -9,14 +9,15 @@ import uvicorn
 from fastapi import FastAPI
 from nicegui import ui
 
+from examples.mistakes import listen
 from examples.vehicle.dashboard.control import Control
 from examples.vehicle.dashboard.page import build
 from examples.vehicle.link import Link
 
 
 async def serve(link: Link, port: int, tour: bool) -> None:
-    """Serve until told to end; prints the address when it is ready. Raises what `tidewire.Client` raises, OSError."""
-    with _listen(port) as listener:
+    """Serve until told to end; prints the address when it is ready. Raises what `tidewire.Client` raises."""
+    with listen(port, "--port") as listener:
         async with link.client("", retry_first_connect=True) as client:
             control = Control(client)
             listening = asyncio.create_task(control.listen())
@@ -48,10 +49,3 @@ class _Server(uvicorn.Server):
         if sockets and self.started:
             host, port = sockets[0].getsockname()[:2]
             print(f"The vehicles are at http://{host}:{port}", flush=True)
-
-
-def _listen(port: int) -> socket.socket:
-    try:
-        return socket.create_server(("127.0.0.1", port))
-    except OSError as error:
-        raise OSError(f"port {port} for the page: {error.strerror}; give another one, or 0 for any") from None
