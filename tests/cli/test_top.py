@@ -35,7 +35,7 @@ class Administered:
         self.url = self.process.wait_for(r"admin: (http://\S+)").group(1)
         self.port = str(self.process.port)
         client = self.process.connect("lamp", 5)
-        client.send(*[Publish(b"a", b"x")] * 7, Pingreq())
+        client.send(*[Publish(b"a", b"x", retain=True)] * 7, Pingreq())
         client.receive()
 
 
@@ -52,6 +52,7 @@ def test_once_over_http(administered: Administered) -> None:
     lines = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line}
     assert lines["clients"][:4] == ["connected", "1", "sessions", "1"]
     assert lines["messages"][:2] == ["in", "7"]
+    assert lines["kept"][:2] == ["retained", "1"]  # $SYS is not counted
     assert lines["listener"][0] == f"mqtt://127.0.0.1:{administered.port}"
     assert "cpu" in lines["process"]
 
@@ -67,13 +68,15 @@ def test_once_over_sys(administered: Administered) -> None:
         assert watching.process.stdout is not None
         while True:  # at each interval a line, until $SYS has what the client did
             overview = json.loads(watching.process.stdout.readline())
-            if overview["totals"]["messages_in"] >= 7 and overview["connections"] == 2:
+            if overview["retained_messages"] == 1 and overview["connections"] == 2:
                 break
+    assert overview["totals"]["messages_in"] >= 7
     assert overview["cpu_share"] == -1
     assert overview["version"].count(".") == 2
     result = run("top", "--once", "-p", administered.port)
     assert result.exit_code == Exit.DONE
     assert "messages    in 7 " in result.stdout
+    assert "kept        retained 1 " in result.stdout
     assert "process" not in result.stdout
 
 

@@ -96,9 +96,14 @@ class Console:
 
     def check_quiet(self) -> None:
         """Raises AssertionError for what the browser, or the broker's log, complained of since this was asked last."""
-        complaints, self._complaints = self._complaints, []
+        complaints = self.taken_complaints()
         assert not complaints, complaints
         assert "Traceback" not in self.broker.log, self.broker.log
+
+    def taken_complaints(self) -> list[str]:
+        """What the browser complained of since this was asked last."""
+        complaints, self._complaints = self._complaints, []
+        return complaints
 
     def _heard(self, message: Any) -> None:
         if message.type == "error":

@@ -1,4 +1,4 @@
-"""Is somebody told that their page has ended, and how they get back in?"""
+"""Is somebody told that their page has ended, or its broker is gone, and how they get back in?"""
 
 from __future__ import annotations
 
@@ -72,11 +72,25 @@ def test_who_is_logged_out_is_told_so_and_led_back(guarded: Console, dark: bool,
 def test_who_comes_back_to_a_broker_that_was_restarted_is_told(guarded: Console, config: Path) -> None:
     page = logged_in(guarded)
     guarded.broker.stop()
-    page.get_by_text("Connection lost").wait_for()
+    page.get_by_role("alert").get_by_text("No connection to the broker since").wait_for()
     with BrokerProcess("--config", config, "--console-port", str(urlsplit(guarded.url).port)) as restarted:
         page.get_by_role("alert").get_by_text("Your log-in has ended").wait_for()
-        assert page.get_by_text("Connection lost").is_hidden()
+        assert page.get_by_text("No connection to the broker").is_hidden()
         assert "ASGI" not in restarted.log and "Traceback" not in restarted.log
+
+
+@pytest.mark.parametrize(("dark", "phone"), [(False, False), (True, True)])
+def test_what_a_broker_that_is_gone_has_left_is_grey_and_nothing_covers_it(dark: bool, phone: bool) -> None:
+    with Console("--memory") as console:
+        page = console.open(dark=dark, phone=phone)
+        page.get_by_role("heading", name="Held now").wait_for()
+        watches(page)
+        console.broker.stop()
+        page.get_by_role("alert").get_by_text("No connection to the broker since").wait_for()
+        assert page.get_by_text("Connection lost").is_hidden()
+        assert "grayscale" in page.locator(".q-page").evaluate("page => getComputedStyle(page).filter")
+        console.shot(page, f"away{'-dark' if dark else ''}{'-phone' if phone else ''}")
+        console.check_accessibility(page)
 
 
 def test_the_oldest_of_too_many_pages_says_that_it_has_ended(console: Console) -> None:

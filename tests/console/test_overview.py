@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shlex
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from tidewire.console.overview.history import SECONDS, History
 from tidewire.console.overview.steps import where
 from tidewire.engine.ledger import REASONS
 from tidewire.server.admin import Admin
-from tidewire.server.admin_types import Flow, ListenerInfo, Overview
+from tidewire.server.admin_types import Flow, ListenerInfo, Overview, Vitals
 from tidewire.sync import Client
 
 QUEUE_MESSAGES = 100
@@ -52,6 +51,9 @@ class FakeAdmin:
             store="none", listeners=[], bridges=[],
         )  # fmt: skip
 
+    def vitals(self) -> Vitals:
+        return Vitals(totals=Flow(messages_in=self.messages), cpu_share=0.5, memory_bytes=7)
+
     def clients(self, limit: int, order: str) -> list[Any]:
         return []
 
@@ -67,14 +69,14 @@ class Clock:
 
 
 def looked_at(seconds: list[int]) -> tuple[History, FakeAdmin]:
-    """A history that has looked at the ends of these seconds, in each of which ten messages came."""
+    """A history that was told the time in these seconds, since each of which ten messages came; nobody looks."""
     admin, clock = FakeAdmin(), Clock()
     history = History(cast(Admin, admin), clock)
-    history._looked_at = clock.now
     for second in seconds:
-        clock.now = second + 0.5
         admin.messages += 10
-        history.look()
+        for quarter in range(4):
+            clock.now = second + 0.5 + quarter / 8
+            assert history.tick(clock.now)
     return history, admin
 
 
@@ -83,10 +85,16 @@ def test_a_rate_is_what_came_since_the_second_before() -> None:
     assert [sample.messages_in for sample in history._samples] == [10, 5]
 
 
-def test_a_second_at_which_nobody_looked_is_a_gap() -> None:
+def test_every_second_has_its_point_also_while_nobody_looks() -> None:
+    history, _ = looked_at([1001, 1002, 1003, 1004])
+    (values,) = history.series("messages_in")
+    assert (len(values), values[-5:]) == (SECONDS, [None, 10, 10, 10, 10])
+
+
+def test_a_second_for_all_of_which_the_broker_was_held_up_is_a_gap() -> None:
     history, _ = looked_at([1001, 1003])
     (values,) = history.series("messages_in")
-    assert (len(values), values[-4:]) == (SECONDS, [None, 10, None, 5])
+    assert values[-3:] == [10, None, 5]
 
 
 def test_the_history_ends_after_its_five_minutes() -> None:
@@ -96,23 +104,22 @@ def test_the_history_ends_after_its_five_minutes() -> None:
     assert len(history._samples) == SECONDS
 
 
-def test_what_was_seen_is_there_for_the_next_page_after_all_were_closed() -> None:
-    history, admin = looked_at([1001, 1002])
+def test_the_overview_is_looked_at_only_while_a_page_is_open() -> None:
+    history, admin = looked_at([1001])
 
-    async def leave_and_come_back() -> None:
-        history.join()
-        history.join()
-        history.leave()
-        assert history._next is not None
-        history.leave()
-        assert history._next is None
-        admin.messages += 1000  # while nobody looked
-        history.join()
-        history.leave()
+    def seen_after(now: float) -> float:
+        admin.messages += 1
+        history.tick(now)
+        return history.latest.totals.messages_in
 
-    asyncio.run(leave_and_come_back())
-    (values,) = history.series("messages_in")
-    assert values[-2:] == [10, 10]
+    assert seen_after(1002.5) == 0
+    history.join()
+    history.join()
+    assert history.latest.totals.messages_in == 11
+    history.leave()
+    assert seen_after(1003.5) == 12
+    history.leave()
+    assert seen_after(1004.5) == 12
 
 
 def test_every_reason_for_a_drop_has_its_hint() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -22,10 +23,24 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
         yield console
 
 
-def test_users_who_are_no_operators_see_figures_but_no_names(console: Console) -> None:
+def opened_by_bob(console: Console) -> Any:
     context = console._browser.new_context()
     context.request.post(console.url + "/log-in", form={"user": "bob", "password": "secret"})
-    page = console.open(context=context)
+    return console.open(context=context)
+
+
+def test_the_way_out_stands_in_line_with_the_name_and_is_written_like_the_rest(console: Console) -> None:
+    page = opened_by_bob(console)
+    name, button = page.get_by_text("bob", exact=True), page.get_by_role("button", name="Log out")
+    middles = [box["y"] + box["height"] / 2 for box in (name.bounding_box(), button.bounding_box())]
+    assert abs(middles[0] - middles[1]) < 1
+    assert button.inner_text() == "Log out"
+    console.shot(page, "overview-users")
+    page.context.close()
+
+
+def test_users_who_are_no_operators_see_figures_but_no_names(console: Console) -> None:
+    page = opened_by_bob(console)
     page.get_by_role("heading", name="Held now").wait_for()
     assert "-u bob" in page.get_by_role("group", name="Command").first.inner_text()
     assert page.get_by_role("heading", name="Listeners and bridges").count() == 0

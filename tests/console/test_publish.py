@@ -310,8 +310,8 @@ def test_a_message_arrives_with_all_its_properties(console: Console, client: Cli
         page.get_by_label("Content type").fill("application/json")
         page.get_by_label("Expires after").fill("60")
         page.get_by_role("button", name="Add a user property").click()
+        page.get_by_label("Value", exact=True).fill("2")  # first: a template has a name too
         page.get_by_label("Name", exact=True).first.fill("floor")
-        page.get_by_label("Value", exact=True).fill("2")
         console.shot(page, "publish-properties")
         console.check_accessibility(page)
         page.get_by_role("button", name="Publish").click()
@@ -323,8 +323,19 @@ def test_a_message_arrives_with_all_its_properties(console: Console, client: Cli
 
 def test_it_says_gently_that_nobody_subscribes_and_clearly_what_is_wrong(console: Console, page: Any) -> None:
     page.get_by_role("button", name="Publish").click()
-    page.get_by_text("give a topic, such as hello/world").first.wait_for()
-    typed(page, "nobody/here", "hello")
+    page.get_by_text("give a topic, such as hello/world").wait_for()
+    typed(page, "a/#", "hello")
+    wrong = page.get_by_text("give a topic: ")
+    wrong.wait_for()
+    assert wrong.count() == 1  # beside its field, and nowhere else
+    page.get_by_label("Topic", exact=True).fill("nobody/here")
+    wrong.wait_for(state="detached")
+    page.get_by_role("group", name="Kind of payload").get_by_role("button", name="JSON").click()
+    page.get_by_role("textbox", name="Payload").fill("")
+    page.get_by_role("button", name="Publish").click()
+    page.get_by_text("no JSON").wait_for()
+    assert page.get_by_text("no JSON").count() == 1
+    page.get_by_role("textbox", name="Payload").fill('"hello"')
     page.get_by_role("button", name="Publish").click()
     page.get_by_role("log").get_by_text("Nobody subscribes to this topic now").wait_for()
     console.check_accessibility(page)

@@ -324,6 +324,33 @@ def test_what_waits_and_what_was_dropped_is_in_the_overview() -> None:
     run(check())
 
 
+def test_the_broker_s_own_retained_messages_are_counted_apart() -> None:
+    async def check() -> None:
+        async with administered() as setup:
+            setup.client("lamp").send(Publish(b"a", b"12345", retain=True))
+            before = setup.admin.overview()
+            assert (before.retained_messages, before.sys_messages, before.sys_bytes) == (1, 0, 0)
+            setup.server.broker.publish_sys(setup.clock.now)
+            overview = setup.admin.overview()
+            assert (overview.retained_messages, overview.retained_bytes) == (1, before.retained_bytes)
+            retained = setup.server.broker.retained
+            assert overview.sys_messages == retained.count - 1 > 0
+            assert overview.sys_bytes == retained.bytes - before.retained_bytes > 0
+
+    run(check())
+
+
+def test_the_vitals_are_those_of_the_overview() -> None:
+    async def check() -> None:
+        async with administered() as setup:
+            setup.client("lamp").send(Publish(b"a", b"x"))
+            overview, vitals = setup.admin.overview(), setup.admin.vitals()
+            assert (vitals.totals, vitals.cpu_share) == (overview.totals, overview.cpu_share)
+            assert vitals.memory_bytes > 0
+
+    run(check())
+
+
 def test_the_administration_of_a_broker_that_is_no_longer_wanted_costs_nothing() -> None:
     async def check() -> None:
         async with administered() as setup:

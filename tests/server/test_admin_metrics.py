@@ -51,6 +51,15 @@ def test_every_line_is_a_sample_of_a_metric_that_was_introduced() -> None:
     assert samples["tidewire_store_ok"] == 1
 
 
+def test_the_broker_s_own_retained_messages_are_among_those_that_are_kept() -> None:
+    shown = msgspec.structs.replace(
+        run(overview()), retained_messages=3, retained_bytes=30, sys_messages=80, sys_bytes=800
+    )
+    lines = exposition(shown, NOTHING).splitlines()
+    assert "tidewire_retained_messages 83" in lines
+    assert "tidewire_retained_bytes 830" in lines
+
+
 def test_a_name_cannot_forge_a_line() -> None:
     listener = ListenerInfo(name="", urls=['unix:///a"b\\c\nd'], protocol="mqtt", tls=False, connections=3)
     bridge = BridgeInfo(name="plant", connected=True)

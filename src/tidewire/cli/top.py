@@ -20,6 +20,7 @@ from tidewire.cli.numbers import grouped
 from tidewire.cli.screen import printable
 
 if TYPE_CHECKING:
+    from tidewire.engine.received import Message
     from tidewire.server.admin_types import Overview
 
 ADMIN_URL: Final = "http://127.0.0.1:9883"
@@ -144,24 +145,30 @@ async def from_sys(connection: Connection) -> AsyncGenerator[Overview, None]:
     values: dict[str, str] = {}
     async with connection.client() as client, client.subscribe("$SYS/broker/#") as messages:
         async with asyncio.timeout(PATIENCE_S):
-            async for message in messages:
-                values[message.topic.removeprefix("$SYS/broker/")] = message.text()
-                if values.keys() >= _NEEDED:
-                    break
-        yield _of_sys(values)
-        async for message in messages:
-            name = message.topic.removeprefix("$SYS/broker/")
-            values[name] = message.text()
-            if name == "uptime":  # it changes at each interval, and is among the first …
-                await asyncio.sleep(SETTLE_S)  # … of many that come at once
-                yield _of_sys(values)
+            while not values.keys() >= _NEEDED:
+                _note(values, await messages.get())
+        while True:
+            await asyncio.sleep(SETTLE_S)
+            while (message := messages.get_nowait()) is not None:
+                _note(values, message)
+            yield _of_sys(values)
+            while _note(values, await messages.get()) != "uptime":  # it changes at each interval, among the first
+                pass
+
+
+def _note(values: dict[str, str], message: Message) -> str:
+    """Its name; without a payload its topic is no more."""
+    name = message.topic.removeprefix("$SYS/broker/")
+    values[name] = message.text()
+    if not message.payload:
+        del values[name]
+    return name
 
 
 _COUNTS: Final = {
     "connections": "clients/connected",
     "sessions": "clients/total",
     "subscriptions": "subscriptions/count",
-    "retained_messages": "retained messages/count",
 }
 _TOTALS: Final = {
     "messages_in": "publish/messages/received",
@@ -177,7 +184,9 @@ _LOADS: Final = {
     "bytes_in": "load/bytes/received/1min",
     "bytes_out": "load/bytes/sent/1min",
 }
-_NEEDED: Final = {"version", "uptime", *_COUNTS.values(), *_TOTALS.values()}
+_RETAINED: Final = "retained messages/count"
+"""`$SYS` included."""
+_NEEDED: Final = {"version", "uptime", _RETAINED, *_COUNTS.values(), *_TOTALS.values()}
 """What Mosquitto has as well."""
 
 
@@ -201,8 +210,9 @@ def _of_sys(values: dict[str, str]) -> Overview:
         now=time.time(),
         uptime_s=number("uptime"),
         **{field: int(number(name)) for field, name in _COUNTS.items()},
+        retained_messages=max(0, int(number(_RETAINED)) - len(values)),
         retained_bytes=0,
-        queued_messages=max(0, int(number("store/messages/count") - number("retained messages/count"))),
+        queued_messages=max(0, int(number("store/messages/count") - number(_RETAINED))),
         queued_bytes=int(number("store/messages/bytes")),
         totals=Flow(**{field: number(name) for field, name in _TOTALS.items()}),
         rates=Flow(**{field: number(name) / 60.0 for field, name in _LOADS.items()}),
@@ -212,6 +222,7 @@ def _of_sys(values: dict[str, str]) -> Overview:
         store=values.get("store/state", "none"),
         listeners=[],
         bridges=bridges,
+        sys_messages=len(values),
     )
 
 

@@ -16,6 +16,7 @@ try:
 
     from tidewire.console.compressed import Compressed
     from tidewire.console.gate import Gate
+    from tidewire.console.overview.history import history_of
     from tidewire.console.pages import PAGES, register
     from tidewire.console.visits import Visits
     from tidewire.server.http_server import HttpServer
@@ -75,6 +76,6 @@ async def serve_console(server: Server, config: ConsoleConfig) -> list[str]:
         visits.sweep()
         return True
 
-    server.at_tick.append(sweep)
+    server.at_tick += [sweep, history_of(admin).tick]
     logger.info("console: %s", ", ".join(served.urls))
     return served.urls

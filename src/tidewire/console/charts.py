@@ -10,9 +10,9 @@ from nicegui import ui
 
 STYLE: Final = """
 :root { --second: #b45309; --payload: #0b6e8f; --protocol: #2a9d8f; --websocket: #d98e04; --tls: #8e6bbf;
-  --tcp_ip: #9aa8b4; --bad: #b3261e; }
+  --tcp_ip: #9aa8b4; --good: #1a7f4b; --bad: #b3261e; }
 .body--dark { --second: #f4b266; --payload: #4cc3e6; --protocol: #57c7b6; --websocket: #f0b429; --tls: #b79ae0;
-  --tcp_ip: #667786; --bad: #ffb4a9; }
+  --tcp_ip: #667786; --good: #6fd39b; --bad: #ffb4a9; }
 .section { padding: 1.1rem 1.25rem 1.25rem; gap: .75rem; min-width: 0; }
 .section h2 { font-size: 1rem; font-weight: 600; line-height: 1.4; margin: 0; }
 .tile { font-size: 1.35rem; font-weight: 600; line-height: 1.25; font-variant-numeric: tabular-nums; }
@@ -175,7 +175,7 @@ class Lines:
         self._chart.classes("w-full h-36").props(f'role=img aria-label="{about}"')
 
     def show(self, series: Sequence[Sequence[float | None]]) -> None:
-        """Values by series, each as long as there are seconds; None where nobody looked."""
+        """Values by series, each as long as there are seconds; None where there is none."""
         drawn = self._chart.options["series"]
         for each, values in zip(drawn, series, strict=True):
             each["data"] = list(values)

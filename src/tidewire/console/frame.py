@@ -32,6 +32,9 @@ body { background: var(--ground) !important; color: var(--text); }
 .faint { color: var(--faint); }
 .figure { font-variant-numeric: tabular-nums; }
 .mono { font-family: ui-monospace, "DejaVu Sans Mono", monospace; }
+.log-out { padding: .25rem .5rem; border: 0; border-radius: 8px; background: none; color: var(--tide); font: inherit;
+  font-weight: 600; cursor: pointer; }
+.log-out:hover { text-decoration: underline; }
 nav a { display: flex; align-items: center; gap: .8rem; padding: .6rem .9rem; border-radius: 8px; color: var(--text);
   text-decoration: none; }
 nav a:hover { background: color-mix(in srgb, var(--tide) 12%, transparent); }
@@ -41,7 +44,7 @@ nav a[aria-current] { background: color-mix(in srgb, var(--tide) 18%, transparen
 """
 
 LOG_OUT: Final = """
-<form method="post" action="/log-out"><button class="q-btn q-btn--flat px-2">Log out</button></form>"""
+<form method="post" action="/log-out" class="flex"><button class="log-out">Log out</button></form>"""
 
 _DARKNESS: Final = {
     None: ("brightness_auto", "as the browser"),

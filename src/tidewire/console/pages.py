@@ -1,15 +1,19 @@
-"""Which pages are there? Each has a package of its own; this is their list and the frame around them."""
+"""Which pages are there? Each has a package of its own; this is their list, the frame around them, and what is said of
+an address that has none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Final
 
-from fastapi import Request
-from nicegui import ElementFilter, ui
+from fastapi import HTTPException, Request
+from fastapi.responses import PlainTextResponse, Response
+from nicegui import Client, ElementFilter, ui
+from nicegui import app as nicegui
 
+from tidewire.console import charts
 from tidewire.console.ended import end, watch_for_end
 from tidewire.console.frame import frame
 from tidewire.console.gate import visit_of
@@ -40,6 +44,10 @@ PAGES: Final = (
     Page("overhead", "/overhead", "Overhead", "balance"),
 )
 
+NOWHERE: Final = Page("nowhere", "", "Not found", "wrong_location")
+
+SHOWN_CHARACTERS: Final = 200
+"""Of an address that has no page."""
 
 COLOURS: Final = "tidewire_colours"
 """The cookie by which a browser keeps its choice of light or dark."""
@@ -51,29 +59,57 @@ def register(admin: Admin) -> None:
     """Make them known to NiceGUI."""
     register_files()
     for page in PAGES:
-        ui.page(page.path, title=f"{page.title} · Tidewire")(_builder(page, admin))
+        ui.page(page.path, title=_title(page))(_builder(page, admin))
+    nicegui.exception_handler(404)(_nowhere(admin))
+
+
+def _title(page: Page) -> str:
+    return f"{page.title} · Tidewire"
 
 
 def _builder(page: Page, admin: Admin) -> Callable[[Request], None]:
     build: Callable[[Look], None] = import_module(f"tidewire.console.{page.name}.page").build
 
     def built(request: Request) -> None:
-        visit = visit_of(request)
-        _belongs_to(visit)
-        watch_for_end()
-        chosen = request.cookies.get(COLOURS)
-        dark = next((dark for dark, name in _COLOURS.items() if name == chosen), None)
-        look = Look(admin, visit.viewer, visit.name, dark)
-        shown = [each for each in PAGES if look.operator or not each.operators_only]
-        with frame(page, shown, look, replace(visit, dark=dark)):
-            if page in shown:
-                build(look)
-            else:
-                ui.label("This page is for operators: users that the broker's configuration names in [console].")
-        for element in ElementFilter(kind=ui.dark_mode):
-            element.on_value_change(lambda event: _keep(event.value))
+        _framed(page, admin, request, build)
 
     return built
+
+
+def _nowhere(admin: Admin) -> Callable[[Request, HTTPException], Awaitable[Response]]:
+    async def answered(request: Request, fault: HTTPException) -> Response:
+        if "text/html" not in request.headers.get("accept", ""):  # no person: a page would be too much
+            return PlainTextResponse("There is nothing here.\n", 404)
+        with Client(ui.page(NOWHERE.path, title=_title(NOWHERE)), request=request) as client:
+            _framed(NOWHERE, admin, request, lambda _: _say_nowhere(request.url.path))
+        return client.build_response(request, 404)
+
+    return answered
+
+
+def _say_nowhere(path: str) -> None:
+    charts.add_style()
+    with charts.section("There is no such page"):
+        ui.label(f"The console has nothing at {path[:SHOWN_CHARACTERS]}").classes("break-all")
+        ui.link("To the Overview", "/").classes("link")
+
+
+def _framed(page: Page, admin: Admin, request: Request, build: Callable[[Look], None]) -> None:
+    """What is built belongs to the visit of the request, and ends with it."""
+    visit = visit_of(request)
+    _belongs_to(visit)
+    watch_for_end()
+    chosen = request.cookies.get(COLOURS)
+    dark = next((dark for dark, name in _COLOURS.items() if name == chosen), None)
+    look = Look(admin, visit.viewer, visit.name, dark)
+    shown = [each for each in PAGES if look.operator or not each.operators_only]
+    with frame(page, shown, look, replace(visit, dark=dark)):
+        if page.operators_only and not look.operator:
+            ui.label("This page is for operators: users that the broker's configuration names in [console].")
+        else:
+            build(look)
+    for element in ElementFilter(kind=ui.dark_mode):
+        element.on_value_change(lambda event: _keep(event.value))
 
 
 def _belongs_to(visit: Visit) -> None:

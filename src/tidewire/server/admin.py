@@ -35,6 +35,7 @@ from tidewire.server.admin_types import (
     Published,
     RetainedInfo,
     Viewer,
+    Vitals,
 )
 from tidewire.server.hooks import make_message
 from tidewire.store.meter_rows import Metered
@@ -99,6 +100,8 @@ class Admin:
         now = server.clock()
         queued = [(session.waiting_messages(), session.queue_bytes) for session in broker.sessions.values()]
         store = broker.store
+        own = broker.retained.match(_SYS + b"#")  # a hundred, and the walk visits no others
+        own_bytes = sum(message.size() for message in own)
         return Overview(
             version=__version__,
             form=form(),
@@ -107,8 +110,8 @@ class Admin:
             connections=int(statistics.connections),
             sessions=len(broker.sessions),
             subscriptions=int(statistics.subscriptions),
-            retained_messages=broker.retained.count,
-            retained_bytes=broker.retained.bytes,
+            retained_messages=broker.retained.count - len(own),
+            retained_bytes=broker.retained.bytes - own_bytes,
             queued_messages=sum(messages for messages, _ in queued),
             queued_bytes=sum(size for _, size in queued),
             totals=self._totals(),
@@ -119,7 +122,13 @@ class Admin:
             store="none" if store is None else "failing" if store.failing else "ok",
             listeners=self.listeners(),
             bridges=self.bridges(),
+            sys_messages=len(own),
+            sys_bytes=own_bytes,
         )
+
+    def vitals(self) -> Vitals:
+        """What may be asked every second, whoever looks."""
+        return Vitals(totals=self._totals(), cpu_share=self._cpu_share, memory_bytes=resident_bytes())
 
     def listeners(self) -> list[ListenerInfo]:
         """Where the broker listens."""

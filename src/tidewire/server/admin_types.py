@@ -68,6 +68,7 @@ class Overview(Struct, frozen=True, kw_only=True):
     sessions: int
     subscriptions: int
     retained_messages: int
+    """But for the broker's own, below `$SYS` …"""
     retained_bytes: int
     queued_messages: int
     """That wait for their clients, in flight included."""
@@ -85,6 +86,17 @@ class Overview(Struct, frozen=True, kw_only=True):
     """"ok", "failing", or "none" where nothing outlives the process."""
     listeners: list[ListenerInfo]
     bridges: list[BridgeInfo]
+    sys_messages: int = 0
+    """… which are these."""
+    sys_bytes: int = 0
+
+
+class Vitals(Struct, frozen=True, kw_only=True):
+    """What of the overview costs next to nothing to ask, however many sessions there are."""
+
+    totals: Flow
+    cpu_share: float
+    memory_bytes: int
 
 
 class ClientInfo(Struct, frozen=True, kw_only=True):

@@ -1,8 +1,10 @@
-"""What has the broker done in the last minutes? Looked at once a second for all pages together, while one is open."""
+"""What has the broker done in the last minutes? A sample a second for all pages together.
+
+Samples are taken whoever looks, so that the charts have no holes: they cost next to nothing. The overview, which costs
+more the more sessions there are, is looked at only while a page is open."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
@@ -40,17 +42,17 @@ class Sample(Struct, frozen=True):
 
 
 class History:
-    """Of one broker; `join` while a page is open, and `leave` when it is closed."""
+    """Of one broker, which gives the time to `tick`; `join` while a page is open, and `leave` when it is closed."""
 
     def __init__(self, admin: Admin, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` gives seconds, monotonic."""
+        """`clock` gives seconds, the broker's."""
         self._admin = admin
         self._clock = clock
         self._samples: deque[Sample] = deque(maxlen=SECONDS)
         self._watchers = 0
-        self._next: asyncio.TimerHandle | None = None
         self._clients_at = 0.0
-        self._looked_at = 0.0
+        self._sampled_at = clock()
+        self._totals = admin.vitals().totals
         self.latest: Overview = admin.overview()
         self.largest_queues: list[ClientInfo] = []
         self.worst_droppers: list[ClientInfo] = []
@@ -61,22 +63,17 @@ class History:
         return self._samples[-1] if self._samples else None
 
     def join(self) -> None:
-        """Look once a second from here on."""
+        """Look at the overview too, from here on."""
         self._watchers += 1
-        if self._next is None:
-            self.latest, self._looked_at = self._admin.overview(), self._clock()
-            self._look_for_clients()
-            self._plan()
+        if self._watchers == 1:
+            self._look()
 
     def leave(self) -> None:
-        """The last one to leave ends it; what was seen stays."""
+        """The last one to leave ends that."""
         self._watchers -= 1
-        if not self._watchers and self._next is not None:
-            self._next.cancel()
-            self._next = None
 
     def series(self, *names: str) -> list[list[float | None]]:
-        """Values of these fields of `Sample` for each of the last seconds; None where nobody looked."""
+        """Values of these fields of `Sample` for each of the last seconds; None where there is no sample."""
         drawn: list[list[float | None]] = [[None] * SECONDS for _ in names]
         if self._samples:
             end = self._samples[-1].second
@@ -87,35 +84,34 @@ class History:
                         values[place] = round(getattr(sample, name), 3)
         return drawn
 
-    def look(self) -> None:
-        """Note the second that is over."""
-        now = self._clock()
-        before, elapsed = self.latest, now - self._looked_at
-        self.latest, self._looked_at = self._admin.overview(), now
-        if elapsed > 0.0:
-            old, new = before.totals, self.latest.totals
-            self._samples.append(
-                Sample(
-                    int(now),
-                    (new.messages_in - old.messages_in) / elapsed,
-                    (new.messages_out - old.messages_out) / elapsed,
-                    (new.bytes_in - old.bytes_in) / elapsed,
-                    (new.bytes_out - old.bytes_out) / elapsed,
-                    max(0.0, self.latest.cpu_share),
-                    self.latest.memory_bytes,
-                )
+    def tick(self, now: float) -> bool:
+        """Several times a second: note each second that is over. True: it goes on."""
+        if int(now) > int(self._sampled_at):
+            self._sample(now)
+            if self._watchers:
+                self._look()
+        return True
+
+    def _sample(self, now: float) -> None:
+        vitals, elapsed = self._admin.vitals(), now - self._sampled_at
+        old, new = self._totals, vitals.totals
+        self._samples.append(
+            Sample(
+                int(now),
+                (new.messages_in - old.messages_in) / elapsed,
+                (new.messages_out - old.messages_out) / elapsed,
+                (new.bytes_in - old.bytes_in) / elapsed,
+                (new.bytes_out - old.bytes_out) / elapsed,
+                max(0.0, vitals.cpu_share),
+                vitals.memory_bytes,
             )
-        if now >= self._clients_at:
+        )
+        self._totals, self._sampled_at = new, now
+
+    def _look(self) -> None:
+        self.latest = self._admin.overview()
+        if self._clock() >= self._clients_at:
             self._look_for_clients()
-
-    def _plan(self) -> None:
-        """At the middle of the next second of the clock, so that none is missed and none is seen twice."""
-        now = self._clock()
-        self._next = asyncio.get_running_loop().call_later(int(now) + 1.5 - now, self._turn)
-
-    def _turn(self) -> None:
-        self._plan()
-        self.look()
 
     def _look_for_clients(self) -> None:
         began = self._clock()

@@ -30,7 +30,9 @@ class DraftForm:
     def __init__(self) -> None:
         """Draws them, here."""
         self._file: bytes | None = None
-        self._topic = ui.input("Topic", placeholder="hello/world", validation=_topic_fault)
+        self._topic = ui.input(
+            "Topic", placeholder="hello/world", on_change=self._topic_changed, validation=_topic_fault
+        )
         self._topic.props(f"{_FIELD} maxlength={TOPIC_CHARACTERS} hide-bottom-space").classes("w-full mono")
         self._topic.without_auto_validation()
         self._draw_payload()
@@ -71,16 +73,29 @@ class DraftForm:
         self._response_topic.value = response_topic
         self._correlation_data.value = correlation_data
 
-    def message(self) -> tuple[Draft, bytes]:
-        """What is to be sent: all but the payload, and the payload. Raises DraftFault, and shows where it is."""
-        self._topic.validate()
-        draft = self._draft("text")
-        check_topic(draft.topic)
-        if self._form.value == FILE:
+    def message(self) -> tuple[Draft, bytes] | None:
+        """What is to be sent: all but the payload, and the payload; None: its field says what is wrong, and is led to.
+
+        Raises DraftFault for what has no field to say it."""
+        if not self._topic.validate():
+            self._topic.run_method("focus")
+            return None
+        is_file = self._form.value == FILE
+        draft = self._draft("text" if is_file else self._form.value)
+        if is_file:
             if self._file is None:
                 raise DraftFault("choose a file to send")
             return draft, self._file
-        return draft, payload_of(self._draft(self._form.value))
+        try:
+            return draft, payload_of(draft)
+        except DraftFault as fault:
+            self._payload.error = str(fault)
+            self._payload.run_method("focus")
+            return None
+
+    def _topic_changed(self) -> None:
+        if self._topic.error is not None:  # not while it is typed in first
+            self._topic.validate()
 
     def _draft(self, form: PayloadForm) -> Draft:
         expiry = self._expiry.value

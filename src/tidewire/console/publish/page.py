@@ -102,7 +102,10 @@ class _Page:
 
     async def _publish_draft(self) -> None:
         try:
-            draft, payload = self._form.message()
+            message = self._form.message()
+            if message is None:
+                return
+            draft, payload = message
             if draft.retain and not payload and not await self._means_deletion(draft.topic):
                 return
             if self._sending is not None or self._answers is not None or ui.context.client.is_deleted:
