@@ -85,16 +85,23 @@ class Passed:
 @click.command(help=__doc__)
 @click.option("--repeats", default=5, show_default=True)
 @click.option("--seconds", default=5.0, show_default=True)
-def main(repeats: int, seconds: float) -> None:
+@click.option(
+    "--part", type=click.Choice(["steady", "saturated"]), help="This alone; of the other, what was measured last."
+)
+def main(repeats: int, seconds: float, part: str | None) -> None:
     directory = Path("build") / "bench-console"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     with serving(_with_page(find_brokers(TIDEWIRE_COMMAND)[0]), directory.resolve(), PATIENCE_S, PATIENCE_S) as broker:
         url = _address(directory / OUTPUT)
-        steady, saturated = _steady(broker, url, repeats, seconds), _saturated(broker, url, repeats, seconds)
-    figures, ratios = summary(steady), summary_of_passed(saturated)
-    about = {"repeats": repeats, "seconds": seconds, "figures": figures, "saturated": ratios}
-    RESULT.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        measured: dict[str, Any] = {"repeats": repeats, "seconds": seconds}
+        if part != "saturated":
+            measured["figures"] = summary(_steady(broker, url, repeats, seconds))
+        if part != "steady":
+            measured["saturated"] = summary_of_passed(_saturated(broker, url, repeats, seconds))
+    before = json.loads(RESULT.read_text(encoding="utf-8")) if part is not None else {}
+    RESULT.write_text(json.dumps(before | measured, indent=1) + "\n", encoding="utf-8")
+    figures, ratios = measured.get("figures", []), measured.get("saturated", [])
     for row in figures:
         click.echo(f"{row['load']:45}{row['page']:10}{row['broker_cpu_share']:8.2%}{row['page_cpu_share']:+8.2%}")
     for row in ratios:

@@ -1,7 +1,7 @@
 """Write the figures in README.md and docs/ from benchmarks/results; `--check` only compares them.
 
-`make bench` writes the results: latest.json of the brokers, of which this shows the rows that a newcomer asks for, and
-clients.md, which it shows whole, as it does durable.md of `python -m benchmarks.durable`. console.json is from
+`make bench` writes the results: latest.json of the brokers, of which this shows the rows that a newcomer asks for,
+clients.md and durable.md, which it shows whole. console.json is from
 `python -m benchmarks.console`, soak.json from `make soak`, surf.json from `python -m examples.surf spectators`.
 """
 
@@ -110,7 +110,8 @@ def durable_figures() -> str:
 
 def console_figures() -> str:
     """What each open page costs the broker."""
-    rows = json.loads((ROOT / "benchmarks/results/console.json").read_text())["figures"]
+    document = json.loads((ROOT / "benchmarks/results/console.json").read_text())
+    rows = document["figures"]
     found = {(row["load"], row["page"]): row for row in rows}
     pages = list(dict.fromkeys(row["page"] for row in rows if row["page"] != "none"))
     lines = [
@@ -121,6 +122,16 @@ def console_figures() -> str:
         cells = [f"{found[load, page]['page_cpu_share'] * 100:+.1f} %".replace("-", "−") for page in pages]
         alone = f"{found[load, 'none']['broker_cpu_share'] * 100:.1f} %"
         lines.append(f"| {load} | {alone} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"| as much as it can pass on | deliveries a second | {' | '.join(f'{page}: rate' for page in pages)} "
+        f"| {' | '.join(f'{page}: CPU each' for page in pages)} |",
+        "|---|---:|" + "---:|" * 2 * len(pages),
+    ]
+    passed = {(row["work"], row["page"]): row for row in document["saturated"]}
+    for work in dict.fromkeys(row["work"] for row in document["saturated"]):
+        cells = [f"{passed[work, page][ratio]:.2f}×" for ratio in ("rate_ratio", "cpu_ratio") for page in pages]
+        lines.append(f"| {work} | {passed[work, 'none']['deliveries_per_s']:,.0f} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

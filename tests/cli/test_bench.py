@@ -161,8 +161,8 @@ def test_without_a_broker_it_says_so(mode: str) -> None:
         (["subscribe", "--publishers", "0", "--topic", "a/#/b"], "--topic: # must be the whole last level"),
         (["subscribe", "--publishers", "0", "--messages", "5"], "without publishers, take --duration"),
         (["connect", "--clients", "1000000000"], "1000000000 clients need 1000000064 open files"),
-        (["publish", "--clients", "0"], "0 is not in the range x>=1"),
-        (["publish", "--duration", "0"], "0.0 is not in the range x>0"),
+        (["publish", "--clients", "0"], "0 is not a whole number from 1 on"),
+        (["publish", "--duration", "0"], "0.0 is not a number above 0"),
         (["publsih"], "No such command 'publsih'"),
     ],
 )

@@ -99,6 +99,21 @@ def test_a_client_added_later_is_told_by_which_name_the_broker_is_known(here: Pa
     )
 
 
+def test_a_broker_of_init_lets_a_client_in_that_was_added_later_once_it_is_told_what_is_printed(here: Path) -> None:
+    told = run("init", "--bind", "127.0.0.1").stdout
+    output = run("certs", "make", "--client", "bob").stdout
+    lines = output[output.index("client_ca") : output.index("A client connects")]
+    file = Path("broker.toml")
+    text = file.read_text(encoding="utf-8").replace("8883", "0").replace("[listener.tls]\n", f"[listener.tls]\n{lines}")
+    file.write_text(f'{text}\n[[access.rules]]\neffect = "allow"\ntopic = "hello"\nuser = "bob"\n', encoding="utf-8")
+    with BrokerProcess("--config", file) as broker:
+        for command in (pub_command(output), pub_command(told)):  # with a certificate, with a password
+            named = command if "-p" in command else [*command, "-p", "8883"]
+            named[named.index("-p") + 1] = str(broker.port)
+            done = tidewire(*named, "-q", "1")
+            assert (done.returncode, done.stderr) == (0, ""), broker.log
+
+
 def test_once_more_makes_nothing_and_says_so(here: Path) -> None:
     run("certs", "make")
     assert run("certs", "make").stdout == "nothing to make: all is there; see it: tidewire certs show certificates\n"
@@ -163,10 +178,10 @@ def test_what_has_ended_is_shown_with_status_1(here: Path) -> None:
 def test_a_client_that_was_revoked_is_shown_to_be_and_needs_no_renewal(here: Path) -> None:
     run("certs", "make", "--client", "alice", "--days", "3")
     run("certs", "make", "--force")
-    assert (
-        run("certs", "revoke", "alice").stdout == "alice: revoked its certificate; the list is certificates/crl.pem\n"
-    )
-    assert run("certs", "revoke", "alice").stdout == "alice: was revoked before; the list is certificates/crl.pem\n"
+    where = "A broker reads that list where revocation_list in its [listener.tls] names it.\n"
+    for said in ("revoked its certificate", "was revoked before"):
+        revoked = run("certs", "revoke", "alice")
+        assert revoked.stdout == f"alice: {said}; the list is certificates/crl.pem\n{where}"
     shown = run("certs", "show")
     assert shown.exit_code == 0
     assert shown.stdout.splitlines()[0].endswith("(3 days), revoked")

@@ -76,6 +76,12 @@ def test_a_shell_that_is_not_served_is_named_with_those_that_are() -> None:
     assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in ended.stderr
 
 
+def test_without_a_shell_it_says_in_one_line_which_there_are() -> None:
+    ended = run("completion")
+    assert ended.exit_code == 2
+    assert ended.stderr == "tidewire: Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish\n"
+
+
 def test_the_help_says_how_to_install_it() -> None:
     shown = run("completion", "--help").stdout
     for shell in ("bash", "zsh", "fish"):

@@ -36,6 +36,15 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         assert run.stderr == f"tidewire: cannot read {tmp_path}/no.toml: No such file or directory\n"
 
 
+def test_a_file_that_is_none_of_mosquitto_is_not_imported(tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text("[limits]\nqueue_messages = 5\n")
+    run = tidewire("config", "import", file)
+    assert (run.returncode, run.stdout) == (EXIT_USAGE, "")
+    assert run.stderr.startswith(f"tidewire: {file} is no configuration of Mosquitto: ")
+    assert run.stderr.count("\n") == 1
+
+
 def test_the_environment_alone_can_be_checked() -> None:
     run = tidewire("config", "check", TIDEWIRE_PROT="1", TIDEWIRE_PORT="1")
     assert (run.returncode, run.stdout) == (0, "the environment: nothing is wrong\n")

@@ -78,10 +78,13 @@ def test_a_refusal_of_the_server_is_its_reason_code(version: str, code: int, sai
 
 
 def test_a_certificate_for_another_name(certificates: Certificates) -> None:
-    with DeafServer(Connack(), context=certificates.server_context()) as server:
+    with DeafServer(context=certificates.server_context(), connections=2) as server:  # the second asks whose it is
         status, line = failure("-h", "127.0.0.1", "-p", server.port, "--cafile", str(certificates.authority))
     assert status == Exit.TLS
-    assert line == f"TLS: the certificate of 127.0.0.1:{server.port} is not valid for '127.0.0.1'"
+    assert line == (
+        f"TLS: the certificate of 127.0.0.1:{server.port} is not valid for '127.0.0.1'; it is for 'localhost'"
+    )
+    assert server.connects == []
 
 
 def test_a_certificate_that_nobody_vouches_for(certificates: Certificates) -> None:
@@ -89,6 +92,23 @@ def test_a_certificate_that_nobody_vouches_for(certificates: Certificates) -> No
         status, line = failure("-L", f"mqtts://localhost:{server.port}/a")
     assert status == Exit.TLS
     assert line.startswith(f"TLS: the certificate of localhost:{server.port} cannot be trusted: ")
+    assert line.endswith("; name its authority: --cafile ca.pem")
+
+
+def test_a_server_that_waits_for_TLS_and_so_closes_without_an_answer() -> None:
+    with DeafServer(hangs_up=True) as server:
+        status, line = failure("-h", "127.0.0.1", "-p", server.port)
+    assert status == Exit.CONNECTION_LOST
+    assert line == (
+        "the connection was lost: the server closed the connection before CONNACK; it may want TLS: --cafile ca.pem"
+    )
+
+
+def test_a_server_that_knows_no_MQTT_5() -> None:
+    with DeafServer(Connack(False, ReasonCode.UNSUPPORTED_PROTOCOL_VERSION)) as server:
+        status, line = failure("-h", "127.0.0.1", "-p", server.port)
+    assert status == 0x84
+    assert line.endswith("unsupported protocol version (0x84): take an older one: -V 311")
 
 
 def test_a_server_that_ends_the_connection() -> None:

@@ -9,10 +9,12 @@ import pytest
 
 from tidewire.cli.command_line import MosquittoCommand
 from tidewire.cli.mosquitto_options import FOR_EVER, MosquittoConnection, mosquitto_options
+from tidewire.client.address import Address
+from tidewire.client.settings import Settings
 
 
 @click.command("no_such_client", cls=MosquittoCommand)
-@mosquitto_options("311")
+@mosquitto_options
 def command(connection: MosquittoConnection) -> MosquittoConnection:
     """An example."""
     return connection
@@ -37,15 +39,15 @@ def refusal(*flags: str) -> str:
     ("flags", "clean_start", "session_expiry"),
     [
         ([], True, 0),
-        (["-x", "60"], True, 0),  # before 5.0 there is none
+        (["-V", "311"], True, 0),
+        (["-V", "311", "-x", "60"], True, 0),  # before 5.0 there is none
+        (["-V", "311", "-c", "-i", "alice"], False, FOR_EVER),
+        (["-x", "60"], True, 60),
+        (["-x", "0x10"], True, 16),
+        (["-x", "-1", "-i", "alice"], True, FOR_EVER),
+        (["-x", "∞", "-i", "alice"], True, FOR_EVER),
         (["-c", "-i", "alice"], False, FOR_EVER),
-        (["-V", "5"], True, 0),
-        (["-V", "5", "-x", "60"], True, 60),
-        (["-V", "5", "-x", "0x10"], True, 16),
-        (["-V", "5", "-x", "-1", "-i", "alice"], True, FOR_EVER),
-        (["-V", "5", "-x", "∞", "-i", "alice"], True, FOR_EVER),
-        (["-V", "5", "-c", "-i", "alice"], False, FOR_EVER),
-        (["-V", "5", "-c", "-x", "60"], False, 60),
+        (["-c", "-x", "60"], False, 60),
         (["-D", "connect", "session-expiry-interval", "60"], True, 60),
     ],
 )
@@ -54,7 +56,7 @@ def test_the_session_lives_as_long_as_asked_for(flags: list[str], clean_start: b
     assert (read["clean_start"], read["session_expiry"]) == (clean_start, session_expiry)
 
 
-@pytest.mark.parametrize("flags", [["-c"], ["-V", "5", "-c"], ["-V", "5", "-x", "-1"], ["-c", "-I", "head-"]])
+@pytest.mark.parametrize("flags", [["-c"], ["-V", "311", "-c"], ["-x", "-1"], ["-c", "-I", "head-"]])
 def test_a_session_for_ever_needs_a_name(flags: list[str]) -> None:
     assert "give one, -i" in refusal(*flags)
 
@@ -64,8 +66,12 @@ def test_a_session_expiry_is_a_number_of_seconds(value: str) -> None:
     assert "is neither a number of seconds nor -1 or ∞" in refusal("-x", value)
 
 
+def test_the_version_is_that_of_the_client_if_nobody_says_another() -> None:
+    assert connection().version == Settings(Address("mqtt", "localhost", 1883, "")).version == "5.0"
+
+
 def test_a_property_means_mqtt_5() -> None:
-    assert connection("-D", "connect", "receive-maximum", "7").version == "5.0"
+    assert connection("-V", "311", "-D", "connect", "receive-maximum", "7").version == "5.0"
 
 
 def test_a_will_has_its_flags_and_its_properties() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.mosquitto import OURS
 from tests.cli.running import run
+from tests.process import PATIENCE_S, tidewire
 from tidewire.overhead import protocols
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only the kernel of Linux counts segments")
@@ -90,6 +94,19 @@ def test_a_mistake_is_one_clear_line(arguments: list[str], said: str) -> None:
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert said in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_what_is_being_measured_is_said_to_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ("--only", "layers", "--transport", "tcp", "--version", "3.1.1", "--qos", "0")
+    assert tidewire("overhead", *flags).stderr == ""
+    controlling, terminal = os.openpty()
+    process = subprocess.Popen([*OURS, "overhead", *flags], stdout=subprocess.DEVNULL, stderr=terminal)
+    assert process.wait(PATIENCE_S) == 0
+    os.close(terminal)
+    assert b"measuring " in os.read(controlling, 65_536)
+    os.close(controlling)
+    told = " ".join(run("overhead", "--help").stdout.split())
+    assert "stands on standard error meanwhile where that is a terminal, and nothing does elsewhere" in told
 
 
 def test_a_kernel_that_does_not_count_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

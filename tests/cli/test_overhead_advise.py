@@ -87,7 +87,7 @@ def test_into_a_pipe_it_goes_as_lines_of_json(data: Path, exchanges: Path) -> No
         (["--data", "no such directory"], "there is no store in no such directory"),
         (["--exchanges", "no such file"], "cannot read no such file: No such file or directory"),
         (["--exchanges", __file__], "is not what `tidewire overhead --json` prints: "),
-        (["--per-mb", "-1"], "-1.0 is not in the range x>=0.0"),
+        (["--per-mb", "-1"], "-1.0 is not a number from 0 on"),
     ],
 )
 def test_a_mistake_is_one_clear_line(data: Path, arguments: list[str], fault: str) -> None:

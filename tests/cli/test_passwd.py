@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import stat
 import subprocess
@@ -9,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.mosquitto import OURS
 from tests.cli.running import run
-from tests.process import tidewire
+from tests.process import PATIENCE_S, tidewire
 from tidewire.access.passwords import read_passwords, set_password
 
 
@@ -23,18 +26,51 @@ def test_a_password_is_set_in_a_file_that_is_made_for_its_owner_only(tmp_path: P
     assert not read_passwords(file).verify("alice", b"secret")
 
 
-def test_the_password_is_asked_for_twice_and_never_shown(tmp_path: Path) -> None:
+def test_on_a_terminal_the_password_is_asked_for_twice_and_never_shown(tmp_path: Path) -> None:
     file = tmp_path / "passwords"
-    done = tidewire("passwd", file, "alice", stdin="secret\nsecret\n")
-    assert done.returncode == 0
-    assert "secret" not in done.stdout
+    controlling, terminal = os.openpty()
+    with subprocess.Popen(
+        [*OURS, "passwd", file, "alice"], stdin=terminal, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        for question in ("Password: ", "Repeat for confirmation: "):
+            asked = ""
+            while not asked.endswith(question):
+                asked += (letter := process.stderr.read(1))
+                assert letter, asked
+            os.write(controlling, b"secret\n")
+        assert process.wait(PATIENCE_S) == 0
+        assert "secret" not in process.stderr.read()
+    os.set_blocking(controlling, False)
+    os.close(terminal)
+    with contextlib.suppress(OSError):
+        assert b"secret" not in os.read(controlling, 1000)
+    os.close(controlling)
     assert read_passwords(file).verify("alice", b"secret")
 
 
-def test_two_different_answers_set_nothing(tmp_path: Path) -> None:
-    done = tidewire("passwd", tmp_path / "passwords", "alice", stdin="secret\nsceret\n")
-    assert done.returncode == 2
-    assert done.stderr.endswith("tidewire: aborted\n")
+@pytest.mark.parametrize("typed", ["secret", "secret\n", "secret\nsecret\n"])
+def test_without_a_terminal_the_password_is_a_line_of_standard_input(tmp_path: Path, typed: str) -> None:
+    file = tmp_path / "passwords"
+    done = tidewire("passwd", file, "alice", stdin=typed)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert read_passwords(file).verify("alice", b"secret")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            "",
+            "there is no terminal to ask for the password on; "
+            "pipe the password into it, or: tidewire passwd -b FILE NAME PASSWORD",
+        ),
+        ("secret\nsceret\n", "the two lines of standard input differ, and should both be the password"),
+    ],
+)
+def test_no_password_or_two_of_them_set_nothing(tmp_path: Path, typed: str, said: str) -> None:
+    done = tidewire("passwd", tmp_path / "passwords", "alice", stdin=typed)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"tidewire: {said}\n")
     assert not (tmp_path / "passwords").exists()
 
 

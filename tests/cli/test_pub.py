@@ -111,6 +111,8 @@ def test_the_same_messages_arrive_as_from_mosquitto(
 def test_the_same_connection_is_asked_for_as_by_mosquitto_and_a_refusal_has_the_same_status(
     tmp_path: Path, flags: list[str]
 ) -> None:
+    if not {"-V", "-D"} & set(flags):
+        flags = [*flags, "-V", "311"]
     not_authorized = 0x87 if {"5", "-D"} & set(flags) else 5
     with DeafServer(Connack(False, not_authorized), connections=2) as server:
         clients = Clients(int(server.port), tmp_path)
@@ -173,14 +175,14 @@ def test_lines_leave_as_they_are_typed(broker: BrokerProcess, topic: str) -> Non
             assert publisher.end() == 0
 
 
-def test_a_refused_message_is_told_with_its_reason_code(tmp_path: Path) -> None:
+def test_a_refused_message_is_told_with_its_reason_code_if_nobody_asks_for_an_older_version(tmp_path: Path) -> None:
     set_password(tmp_path / "passwords", "alice", b"secret")
     (tmp_path / "broker.toml").write_text(
         f'port = 0\n[access]\npassword_file = "{tmp_path}/passwords"\n'
         '[[access.rules]]\neffect = "allow"\ntopic = "open/#"\n'
     )
     with BrokerProcess("--config", tmp_path / "broker.toml") as broker:
-        flags = ("-p", str(broker.port), "-u", "alice", "-P", "secret", "-V", "5", "-q", "1", "-m", "x")
+        flags = ("-p", str(broker.port), "-u", "alice", "-P", "secret", "-q", "1", "-m", "x")
         run = tidewire("pub", *flags, "-t", "closed/a", "--repeat", "3")
         assert run.returncode == 0x87
         assert run.stderr == (
@@ -197,7 +199,7 @@ def test_debug_says_what_happens(broker: BrokerProcess, topic: str) -> None:
     run = tidewire("pub", "-p", str(broker.port), "-i", "alice", "-t", topic, "-m", "x", "-q", "1", "-d")
     assert run.stderr.splitlines() == [
         f"connected: mqtt://localhost:{broker.port}",
-        "client identifier 'alice', session new, MQTT 3.1.1",
+        "client identifier 'alice', session new, MQTT 5.0",
         "published 1 messages, 0 refused",
     ]
 
@@ -236,7 +238,7 @@ def test_a_short_one_shows_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         (["-t", "a", "-f", "/no/such/file"], "cannot read /no/such/file: No such file or directory"),
         (["-t", "a", "-f", "/no/such/file", "-l"], "cannot read /no/such/file: No such file or directory"),
         (["-t", "a", "-f", "/"], "cannot read /: Is a directory"),
-        (["-t", "a", "-m", "x", "-P", "secret"], "a password needs a user name"),
+        (["-t", "a", "-m", "x", "-P", "secret", "-V", "311"], "a password needs a user name"),
         (["-t", "a", "-m", "x", "-D", "publish", "colour", "red"], "-D publish has no property 'colour'"),
     ],
 )

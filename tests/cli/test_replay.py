@@ -210,7 +210,7 @@ def test_what_cannot_be_published_is_told_and_the_rest_is_published(
         (["no-such-file"], "File 'no-such-file' does not exist"),
         (["-", "--loop"], "standard input can be read once only; give a FILE to play it again"),
         (["-", "--repeat", "2"], "standard input can be read once only; give a FILE to play it again"),
-        (["-", "--speed", "-1"], "-1.0 is not in the range x>=0"),
+        (["-", "--speed", "-1"], "-1.0 is not a number from 0 on"),
         (["-", "--map", "a"], "'a' has no '='; it takes two topics: --map plant/a=test/a"),
         (["-", "--only", "a/#/b"], "# must be the whole last level"),
     ],
@@ -226,6 +226,12 @@ def test_a_file_that_is_no_recording_is_one_clear_line(broker: BrokerProcess) ->
     said = play(broker, __file__, status=2)
     assert said.startswith(f"tidewire: {__file__}: not a recording of `tidewire record`")
     assert said.count("\n") == 1
+
+
+def test_a_file_that_is_no_recording_is_told_before_a_broker_is_looked_for() -> None:
+    ended = run("replay", __file__, "--unix", "/no/such/socket")
+    assert ended.exit_code == 2
+    assert ended.stderr.startswith(f"tidewire: {__file__}: not a recording of `tidewire record`")
 
 
 def test_a_recording_without_messages_is_not_played_for_ever(broker: BrokerProcess, file: Path) -> None:

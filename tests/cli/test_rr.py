@@ -71,7 +71,7 @@ def test_into_a_pipe_goes_a_json_line(broker: BrokerProcess, topic: str) -> None
     ("flags", "said"),
     [
         (["-e", "b", "-m", "x"], "say where to publish the request: -t TOPIC"),
-        (["-t", "a", "-m", "x"], "Missing option '-e'"),
+        (["-t", "a", "-m", "x"], "say where the answer comes: -e TOPIC"),
         (["-t", "a", "-e", "b"], "say what to send, and only once"),
         (["-t", "a", "-e", "b/#", "-m", "x"], "must not contain a wildcard"),
         (["-t", "a", "-e", "b", "-m", "x", "-D", "publish", "response-topic", "c"], "-e is the response topic"),

@@ -282,8 +282,11 @@ def test_where_there_is_nothing_it_is_told_and_nothing_is_made(
 
 def test_arguments_that_cannot_be_are_told(data: Path) -> None:
     assert "# must be the whole last level" in refusal(data, "retained", "a/#/b")
-    assert "no session of the client 'nobody'" in refusal(data, "queue", "nobody")
-    assert "0 is not in the range" in refusal(data, "queue", "phone", "--limit", "0")
+    assert refusal(data, "queue", "nobody") == (
+        "tidewire: there is no session of the client 'nobody'; see which there are: "
+        f"tidewire store --data {data} sessions\n"
+    )
+    assert "0 is not a whole number from 1 on" in refusal(data, "queue", "phone", "--limit", "0")
 
 
 def test_a_newer_store_and_a_damaged_one_are_told(data: Path) -> None:

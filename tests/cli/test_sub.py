@@ -251,7 +251,7 @@ def test_a_refused_filter_is_told_and_the_others_go_on(tmp_path: Path) -> None:
         '[[access.rules]]\neffect = "allow"\ntopic = "open/#"\n'
     )
     with BrokerProcess("--config", tmp_path / "broker.toml") as broker:
-        flags = ("-p", str(broker.port), "-u", "alice", "-P", "secret", "-V", "5", "--plain")
+        flags = ("-p", str(broker.port), "-u", "alice", "-P", "secret", "--plain")
         with broker.connect("publisher", version=5, user_name="alice", password=b"secret") as publisher:
             publisher.send(Publish(b"open/a", b"x", retain=True))
         run = tidewire("sub", *flags, "-t", "closed/a", "-t", "open/a", "-C", "1")
@@ -259,6 +259,12 @@ def test_a_refused_filter_is_told_and_the_others_go_on(tmp_path: Path) -> None:
         assert "refused to subscribe to 'closed/a': not authorized (0x87)" in run.stderr
         run = tidewire("sub", *flags, "-t", "closed/a", "-C", "1")
         assert (run.returncode, run.stdout) == (0x87, "")
+        for version, name in (("311", "3.1.1"), ("31", "3.1")):
+            run = tidewire("sub", *flags, "-t", "closed/a", "-C", "1", "-V", version)
+            assert (run.returncode, run.stdout) == (0x80, "")
+            assert run.stderr == (
+                f"tidewire: the server refused to subscribe to 'closed/a'; MQTT {name} does not say why, -V 5 does\n"
+            )
 
 
 def test_what_is_too_much_for_the_output_is_dropped_and_told(

@@ -17,6 +17,7 @@ from tests.client.gateway import gateway
 from tests.client.helpers import LoopFactory, run, take
 from tests.client.scripted import Peer, ScriptedServer
 from tidewire import Client, ConnectionFailed, ConnectionRefused
+from tidewire.client.errors import ConnectionLost
 
 
 async def works(client: Client, topic: str) -> None:
@@ -78,11 +79,11 @@ def test_a_certificate_that_is_wrong(
 ) -> None:
     async def test() -> None:
         url = broker.urls["mqtts"]
-        with pytest.raises(ConnectionFailed, match=r"^TLS: the certificate of localhost:\d+ cannot be trusted: "):
+        with pytest.raises(ConnectionFailed, match=r"^TLS: .*:\d+ cannot be trusted: .*; name its authority: tls=ssl"):
             await Client(url).connect()
         by_address = url.replace("localhost", "127.0.0.1")
         with pytest.raises(
-            ConnectionFailed, match=r"^TLS: the certificate of 127.0.0.1:\d+ is not valid for '127.0.0.1'"
+            ConnectionFailed, match=r"^TLS: .* 127.0.0.1:\d+ is not valid for '127.0.0.1'; it is for 'localhost'$"
         ):
             await Client(by_address, tls=certificates.client_context()).connect()
 
@@ -229,6 +230,44 @@ def test_what_answers_is_no_mqtt_server(answer: bytes, loop_factory: LoopFactory
         async with ScriptedServer(script) as server:
             with pytest.raises(ConnectionFailed, match=r"broke the protocol|the connection was lost"):
                 await Client(server.url).connect()
+
+    run(test(), loop_factory)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"", r"closed the connection before CONNACK; it may want TLS: mqtts://…$"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", r"the server speaks TLS: mqtts://…$"),
+    ],
+)
+def test_a_server_that_wants_TLS_is_known_by_what_it_does(answer: bytes, told: str, loop_factory: LoopFactory) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.read_some()
+        peer.send_bytes(answer)
+        peer.close()
+
+    async def test() -> None:
+        async with ScriptedServer(script) as server:
+            with pytest.raises(ConnectionLost, match=told):
+                await Client(server.url).connect()
+
+    run(test(), loop_factory)
+
+
+def test_a_server_that_knows_no_MQTT_5_is_known_by_its_refusal(loop_factory: LoopFactory) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.read_some()
+        peer.send_bytes(b"\x20\x02\x00\x01")
+        await peer.read_some()
+
+    async def test() -> None:
+        async with ScriptedServer(script) as server:
+            with pytest.raises(ConnectionRefused, match=r'take an older one: version="3.1.1"$') as caught:
+                await Client(server.url, retry_first_connect=True).connect()
+            assert (caught.value.reason_code, caught.value.permanent) == (0x84, True)
+            with pytest.raises(ConnectionRefused, match=r"\(return code 1\)$"):
+                await Client(server.url, version="3.1.1").connect()
 
     run(test(), loop_factory)
 

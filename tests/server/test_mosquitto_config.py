@@ -151,7 +151,6 @@ def test_limits_are_taken_over(tmp_path: Path, text: str, limits: dict[str, int]
         ("plugin /usr/lib/x.so", "plugins of Mosquitto do not run here"),
         ("auth_opt_host db", "plugins of Mosquitto do not run here"),
         ("pid_file /run/x", "name it where the broker is started: tidewire serve --pid-file FILE"),
-        ("bananas 7", "Mosquitto has no such setting"),
     ],
 )
 def test_what_cannot_be_taken_over_is_told_with_its_line_and_reason(tmp_path: Path, text: str, note: str) -> None:
@@ -224,6 +223,16 @@ def test_included_files_are_read_in_order(tmp_path: Path) -> None:
     values, notes = converted(tmp_path, f"include_dir {tmp_path}/d\nlistener 4\n")
     assert [listener["port"] for listener in values["listener"]] == [1, 2, 4]
     assert notes == [f"{tmp_path}/d/a.conf, line 2: http_dir: {REASONS['http_dir']}"]
+
+
+def test_a_file_without_a_setting_of_mosquitto_is_no_configuration_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "a.conf"
+    file.write_text("# ours\n[limits]\nqueue_messages = 5\n")
+    with pytest.raises(ConfigError, match=r"a\.conf is no configuration of Mosquitto"):
+        convert_mosquitto(file)
+    values, notes = converted(tmp_path, "bananas 7\nmax_queued_messages 5\n")
+    assert values == {"limits": {"queue_messages": 5}}
+    assert notes == ["line 1: bananas: Mosquitto has no such setting, as far as is known here"]
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -143,7 +144,7 @@ def test_of_a_payload_comes_as_much_as_is_asked_for(path: Path) -> None:
 
 
 def test_the_queue_of_nobody_is_told(path: Path) -> None:
-    with reading(path) as database, pytest.raises(StoreError, match="no session of the client 'nobody'; see which"):
+    with reading(path) as database, pytest.raises(StoreError, match="no session of the client 'nobody'"):
         list(queue(database, "nobody"))
 
 
@@ -240,6 +241,24 @@ def test_what_is_no_store_is_told_with_its_mend(tmp_path: Path, contents: bytes 
     with pytest.raises(StoreError, match=said) as raised, reading(path):
         pass
     assert "\n" not in str(raised.value)
+
+
+def test_the_user_is_doubted_only_where_the_right_to_read_is_lacking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "broker.toml"
+    file.touch()
+    nothing = pytest.raises(StoreError, match=r"there is no store in .*broker\.toml: say where .*, --data DIR$")
+    with nothing, reading(file / "broker.db"):
+        pass
+    for code, ending in ((errno.EACCES, "; be the user that the broker runs as"), (errno.EIO, "")):
+
+        def fails(path: Path, code: int = code) -> None:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(Path, "stat", fails)
+        with pytest.raises(StoreError, match=f"^cannot read .*: {os.strerror(code)}{ending}$"), reading(file):
+            pass
 
 
 def test_the_database_of_another_program_is_told(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from tidewire.server.certificates import (
     CertificateError,
     KeyType,
 )
-from tidewire.server.first_configuration import tls_listener
+from tidewire.server.first_configuration import text, tls_listener
 
 DIRECTORY: Final = Path("certificates")
 TLS_PORT: Final = 8883
@@ -92,6 +92,9 @@ def make(
     if "server" in made and not force:
         click.echo("\nPut this into broker.toml, then: tidewire serve --config broker.toml\n")
         click.echo(tls_listener(place, TLS_PORT, clients_too=bool(client)))
+    elif client:
+        click.echo("\nWhere broker.toml does not say so yet, its [listener.tls] needs:\n")
+        click.echo(_asking_clients(place))
     if "server" in made or client:
         click.echo(f"A client connects with:\n\n  {pub_command(place, *_flags(place, client))}\n")
     if "ca" in made:
@@ -148,6 +151,7 @@ def revoke(client: tuple[str, ...], directory: Path) -> None:
             certificates = f"{count} certificates" if count > 1 else "its certificate"
             said = f"revoked {certificates}" if count else "was revoked before"
             click.echo(f"{name}: {said}; the list is {place.file('crl')}")
+        click.echo("A broker reads that list where revocation_list in its [listener.tls] names it.")
 
 
 @contextmanager
@@ -169,6 +173,17 @@ def _described(certificate: x509.Certificate, now: datetime) -> str:
 def pub_command(place: CertificateDirectory, *flags: str) -> str:
     """`tidewire pub` to a broker with a certificate of this directory."""
     return shlex.join(["tidewire", "pub", "--cafile", str(place.file("ca")), *flags, "-t", "hello", "-m", "world"])
+
+
+def _asking_clients(place: CertificateDirectory) -> str:
+    """What lets a client in by its certificate beside those that have a password."""
+    directory = CertificateDirectory(place.path.resolve())
+    return (
+        f"client_ca = {text(directory.file('ca'))}\n"
+        f"revocation_list = {text(directory.file('crl'))}\n"
+        'client_certificate = "optional" # or "required": who has none is not let in\n'
+        'identity = "common_name" # its name is the user that [[access.rules]] speak of\n'
+    )
 
 
 def _flags(place: CertificateDirectory, clients: Sequence[str]) -> list[str]:

@@ -15,6 +15,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from tidewire.cli.mistakes import told
+
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 PROPERTY_FLAGS: Final = ("-D", "--property")
@@ -71,7 +73,7 @@ class MosquittoCommand(click.Command):
         except click.UsageError as error:
             if not first:
                 raise
-            raise click.UsageError(f"{error.format_message()} (the options in {file} come first)", context) from None
+            raise click.UsageError(f"{told(error)} (the options in {file} come first)", context) from None
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         headings: dict[str, list[tuple[str, str]]] = {}

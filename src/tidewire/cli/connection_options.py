@@ -26,6 +26,9 @@ VERSIONS: Final = {
 }  # fmt: skip
 """What -V may say, and the client's name for it."""
 
+DEFAULT_VERSION: Final = "5"
+"""That of `tidewire.Client`: before 5.0 a broker that refuses a message has no way to say so (3.1.1, 3.3.5)."""
+
 TLS_PORT: Final = 8883
 """The port at which TLS is meant even where nobody says so."""
 
@@ -164,21 +167,17 @@ OPTIONS: Final[Sequence[Callable[[Any], Any]]] = (
         metavar="SECONDS",
         help="Ping the broker after so long without traffic; 0: never. [default: 60]",
     ),
-)
-
-
-def version_option(default: str) -> Callable[[Any], Any]:
-    """-V, with its default."""
-    return option(
+    option(
         WHO,
         "-V",
         "--protocol-version",
         "given_version",
         type=click.Choice(list(VERSIONS)),
-        default=default,
+        default=DEFAULT_VERSION,
         metavar="5|311|31",
-        help=f"MQTT version. [default: {default}]",
-    )
+        help=f"MQTT version. [default: {DEFAULT_VERSION}]",
+    ),
+)
 
 
 def connection_options(command: CommandT) -> CommandT:
@@ -188,7 +187,7 @@ def connection_options(command: CommandT) -> CommandT:
     def with_connection(**options: Any) -> Any:
         return command(connection=Connection(**connection_fields(options)), **options)
 
-    return cast(CommandT, apply([*OPTIONS, version_option("5"), *TLS_OPTIONS], with_connection))
+    return cast(CommandT, apply([*OPTIONS, *TLS_OPTIONS], with_connection))
 
 
 def connection_fields(options: dict[str, Any]) -> dict[str, Any]:

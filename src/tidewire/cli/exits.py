@@ -75,6 +75,17 @@ def _failure_status(error: BaseException) -> Exit:
     return Exit.NOT_CONNECTED
 
 
+def words(error: BaseException) -> str:
+    """What went wrong; where the library names arguments of `Client` for the mend, flags stand instead."""
+    from tidewire.client.network import ENCRYPTED, OLDER_VERSION, OWN_AUTHORITY  # noqa: PLC0415
+
+    said = str(error)
+    flags = {ENCRYPTED: "--cafile ca.pem", OWN_AUTHORITY: "--cafile ca.pem", OLDER_VERSION: "-V 311"}
+    for argument, flag in flags.items():
+        said = said.replace(argument, flag)
+    return said
+
+
 def tell(message: str, quiet: bool = False) -> None:
     """One line on standard error."""
     if not quiet:
@@ -102,7 +113,7 @@ def run(work: Coroutine[Any, Any, int], *, quiet: bool = False) -> None:
         known = status_of(error)
         if known is None:
             raise
-        tell(str(error), quiet)
+        tell(words(error), quiet)
         status = known
     sys.exit(status)
 

@@ -11,30 +11,31 @@ import click
 
 from tidewire import __version__
 from tidewire._form import form
-from tidewire.cli import exits
+from tidewire.cli import exits, mistakes
 
-COMMANDS: Final = (
-    "access",
-    "bench",
-    "certs",
-    "completion",
-    "config",
-    "doctor",
-    "init",
-    "meter",
-    "overhead",
-    "passwd",
-    "pub",
-    "record",
-    "reload",
-    "replay",
-    "rr",
-    "serve",
-    "store",
-    "sub",
-    "top",
-)
-"""Each is `tidewire.cli.NAME.NAME`, and is loaded when it is asked for: none waits for what another one needs."""
+COMMANDS: Final = {
+    "access": "Try access rules, and see which one decides.",
+    "bench": "Put load on a broker and say what came of it.",
+    "certs": "Make, show and revoke the certificates of TLS.",
+    "completion": "Print what a shell needs to complete commands.",
+    "config": "Check, show and import configuration files.",
+    "doctor": "Look for what keeps a broker from working well here.",
+    "init": "Write all that a broker for other machines needs.",
+    "meter": "Show what clients have cost, in bytes.",
+    "overhead": "Measure what a message costs, layer by layer.",
+    "passwd": "Set, delete and list passwords in a file.",
+    "pub": "Publish messages, with the flags of mosquitto_pub.",
+    "record": "Write the messages that come to a file.",
+    "reload": "Make a running broker read its configuration anew.",
+    "replay": "Publish a recording again, at its times.",
+    "rr": "Ask and print the answer, as mosquitto_rr does.",
+    "serve": "Run the broker until it is told to stop.",
+    "store": "See, export and import what a broker keeps.",
+    "sub": "Print messages, with the flags of mosquitto_sub.",
+    "top": "Show a broker's rates, connections, queues and drops.",
+}
+"""Each is `tidewire.cli.NAME.NAME`, and is loaded when it is asked for: none waits for what another one needs. What it
+does is said in a line that a terminal of 80 columns shows whole: 60 characters."""
 
 
 def version_line() -> str:
@@ -59,7 +60,15 @@ class _Command(click.Group):
         if name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"tidewire.cli.{name}"), name)
+        command.short_help = COMMANDS[name]
         return command
+
+    def resolve_command(
+        self, context: click.Context, words: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if words[0] not in COMMANDS and not words[0].startswith("-") and not context.resilient_parsing:
+            raise mistakes.no_such_command(words[0], COMMANDS)
+        return super().resolve_command(context, words)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -67,14 +76,14 @@ class _Command(click.Group):
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
         except click.ClickException as error:
-            click.echo(f"tidewire: {error.format_message()}", err=True)
+            exits.tell(mistakes.told(error))
         except click.Abort:
             click.echo("tidewire: aborted", err=True)
         except Exception as error:
             status = exits.status_of(error)
             if status is None:
                 raise
-            exits.tell(str(error))
+            exits.tell(exits.words(error))
             sys.exit(status)
         sys.exit(exits.Exit.USAGE)
 

@@ -12,7 +12,7 @@ import click
 
 from tidewire.cli import exits
 from tidewire.cli.command_line import apply, option, unsupported
-from tidewire.cli.connection_options import OPTIONS, WHERE, Connection, connection_fields, version_option
+from tidewire.cli.connection_options import OPTIONS, WHERE, Connection, connection_fields
 from tidewire.cli.tls_options import TLS_OPTIONS
 from tidewire.wire import properties as p
 from tidewire.wire.codes import CONNECT, DISCONNECT, WILL
@@ -22,6 +22,7 @@ from tidewire.wire.topics import check_topic_filter, check_topic_name
 
 if TYPE_CHECKING:
     from tidewire import Client, Message
+    from tidewire.client.errors import SubscribeError
     from tidewire.client.options import Will
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -158,6 +159,14 @@ class MosquittoConnection(Connection):
             present = "present" if client.connack.session_present else "new"
             self.say(f"client identifier {client.client_id!r}, session {present}, MQTT {self.version}")
 
+    def reworded(self, error: SubscribeError) -> SubscribeError:
+        """The same error; before 5.0 a SUBACK says that the server refuses, and not why (3.1.1, 3.9.3)."""
+        if self.version != "5.0":
+            refused = ", ".join(map(repr, error.reason_codes))
+            why = f"MQTT {self.version} does not say why, -V 5 does"
+            error.args = (f"the server refused to subscribe to {refused}; {why}",)
+        return error
+
     def tell(self, message: str) -> None:
         """An error, unless --quiet."""
         exits.tell(message, self.quiet)
@@ -182,7 +191,7 @@ class MosquittoConnection(Connection):
         if error is None:
             self.say(f"{state}: {self.url}")
         elif self.comes_back and not getattr(error, "permanent", False):
-            self.tell(f"{error}; connecting again")
+            self.tell(f"{exits.words(error)}; connecting again")
 
 
 _WILL: Final = "Will: what the broker publishes when this client is lost"
@@ -239,19 +248,15 @@ _UNUSED: Final[Sequence[Callable[[Any], Any]]] = (
 )
 
 
-def mosquitto_options(version: str) -> Callable[[CommandT], CommandT]:
+def mosquitto_options(command: CommandT) -> CommandT:
     """Give a command the flags that `pub`, `sub` and `rr` share; it gets them as `connection`."""
 
-    def decorate(command: CommandT) -> CommandT:
-        @functools.wraps(command)
-        def with_connection(**options: Any) -> Any:
-            own = {each.name: options.pop(each.name) for each in _OWN_FIELDS}
-            return command(connection=MosquittoConnection(**connection_fields(options), **own), **options)
+    @functools.wraps(command)
+    def with_connection(**options: Any) -> Any:
+        own = {each.name: options.pop(each.name) for each in _OWN_FIELDS}
+        return command(connection=MosquittoConnection(**connection_fields(options), **own), **options)
 
-        shared = [*OPTIONS, version_option(version), *_UNUSED, *TLS_OPTIONS, *_OPTIONS]
-        return cast(CommandT, apply(shared, with_connection))
-
-    return decorate
+    return cast(CommandT, apply([*OPTIONS, *_UNUSED, *TLS_OPTIONS, *_OPTIONS], with_connection))
 
 
 _OWN_FIELDS: Final = [

@@ -107,7 +107,8 @@ def overhead(
 
     Starts a broker on loopback, goes through every stage of a device's life over every transport, and counts: bytes
     of payload, MQTT, WebSocket, TLS and TCP/IP, packets, segments, round trips. Then sends the same message by HTTP,
-    CoAP and AMQP, where `pip install 'tidewire[overhead]'` has brought their libraries.
+    CoAP and AMQP, where `pip install 'tidewire[overhead]'` has brought their libraries. That takes some ten seconds;
+    what is being measured stands on standard error meanwhile where that is a terminal, and nothing does elsewhere.
 
     \b
     Parts, in this order, and which to see (--only):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -39,6 +40,8 @@ def passwd(
 ) -> None:
     """Set the password of user NAME in FILE, which is made if it does not exist.
 
+    It is asked for; where there is no terminal, it is read from standard input.
+
     \b
     Examples:
       tidewire passwd passwords.txt alice
@@ -64,7 +67,7 @@ def passwd(
         elif name is not None:
             password = said if password is None else password
             if password is None:
-                password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+                password = _asked()
             if create:
                 file.unlink(missing_ok=True)
             set_password(file, name, password.encode(), kind)
@@ -72,3 +75,19 @@ def passwd(
         raise click.UsageError(f"cannot use {file}: {error.strerror}") from None
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+
+
+def _asked() -> str:
+    """What is typed, twice and unseen; without a terminal a line of standard input, and once more if there is another.
+
+    Raises UsageError where nothing is there, or not the same.
+    """
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    password, again = (sys.stdin.readline().rstrip("\r\n") for _ in range(2))
+    if not password:
+        mend = "pipe the password into it, or: tidewire passwd -b FILE NAME PASSWORD"
+        raise click.UsageError(f"there is no terminal to ask for the password on; {mend}")
+    if again not in ("", password):
+        raise click.UsageError("the two lines of standard input differ, and should both be the password")
+    return password

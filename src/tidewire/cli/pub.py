@@ -41,7 +41,7 @@ PROGRESS_AFTER_S: Final = 1.0
     metavar="SECONDS",
     help="Pause before each repetition. [default: 0]",
 )
-@mosquitto_options("311")
+@mosquitto_options
 def pub(
     connection: MosquittoConnection,
     source: Source,
@@ -63,7 +63,8 @@ def pub(
       tidewire pub -L mqtts://alice:secret@broker.example/lamp/1 -m off
       tidewire pub -t tick -m tock --repeat 60 --repeat-delay 1
 
-    It ends with status 0 when the broker has all that was sent; docs/cli.md has the other statuses.
+    It ends with status 0 when the broker has taken all that was sent with QoS 1 or 2. Of QoS 0, and before MQTT 5.0, no
+    broker says that it refuses a message. docs/cli.md has the other statuses.
     """
     topic = topic or connection.topic
     if topic is None:

@@ -92,7 +92,7 @@ def _covers(wide: str, narrow: str) -> bool:
 
 def _tell_loss(state: str, error: Exception | None) -> None:
     if error is not None:
-        tell(f"{error}; connecting again, and what is published meanwhile is not recorded")
+        tell(f"{exits.words(error)}; connecting again, and what is published meanwhile is not recorded")
 
 
 def _open(file: Path, append: bool, overwrite: bool) -> FileIO:

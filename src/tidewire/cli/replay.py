@@ -8,7 +8,8 @@ import math
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -101,6 +102,9 @@ def replay(
     """
     if str(file) == "-" and (endless or repeat > 1):
         raise click.UsageError("standard input can be read once only; give a FILE to play it again")
+    if file.is_file():  # a pipe would have lost what is read here
+        with _mistakes(file), FileIO(file) as opened:
+            next(Decoder().feed(opened.read(BLOCK_BYTES)), None)
     player = _Player(
         client=connection.client(on_state=_tell_loss),
         timeline=Timeline(speed, pause_limit),
@@ -109,9 +113,20 @@ def replay(
     exits.run(player.run(file, None if endless else repeat))
 
 
+@contextmanager
+def _mistakes(file: Path) -> Iterator[None]:
+    """Tell in one line what is wrong with the file."""
+    try:
+        yield
+    except RecordingError as error:
+        raise click.UsageError(f"{file}: {error}") from None
+    except OSError as error:
+        raise click.UsageError(f"cannot read {file}: {error.strerror}") from None
+
+
 def _tell_loss(state: str, error: Exception | None) -> None:
     if error is not None:
-        tell(f"{error}; connecting again")
+        tell(f"{exits.words(error)}; connecting again")
 
 
 class Timeline:
@@ -205,17 +220,14 @@ class _Player:
         async with self.client:
             began = time.monotonic()
             try:
-                for _ in itertools.repeat(None) if times is None else itertools.repeat(None, times):
-                    if not await self._play(file, began):
-                        tell(f"{file}: nothing to publish")
-                        break
+                with _mistakes(file):
+                    for _ in itertools.repeat(None) if times is None else itertools.repeat(None, times):
+                        if not await self._play(file, began):
+                            tell(f"{file}: nothing to publish")
+                            break
                 await self._settle(0)
             except asyncio.CancelledError:
                 pass
-            except RecordingError as error:
-                raise click.UsageError(f"{file}: {error}") from None
-            except OSError as error:
-                raise click.UsageError(f"cannot read {file}: {error.strerror}") from None
             finally:
                 self._tell_result(time.monotonic() - began)
         return self.status

@@ -27,24 +27,24 @@ _ANSWER: Final = "What is awaited"
 @option(HEADING, "-t", "--topic", type=Topic(), help="Topic of the request; -L may name it as well.")
 @payload_options(by_line=False)
 @option(HEADING, "-q", "--qos", type=click.IntRange(0, 2), default=0, metavar="0|1|2", help="QoS. [default: 0]")
-@option(_ANSWER, "-e", "response_topic", type=Topic(), required=True, help="Topic on which the answer comes.")
+@option(_ANSWER, "-e", "response_topic", type=Topic(), help="Topic on which the answer comes.")
 @option(_ANSWER, "-R", "skip_retained", is_flag=True, help="A retained message is no answer.")
 @option(_ANSWER, "-W", "timeout_s", type=click.IntRange(1), metavar="SECONDS", help="Wait so long; then status 27.")
 @output_options
-@mosquitto_options("5")
+@mosquitto_options
 def rr(
     connection: MosquittoConnection,
     output: OutputOptions,
     source: Source,
     topic: str | None,
     qos: int,
-    response_topic: str,
+    response_topic: str | None,
     skip_retained: bool,
     timeout_s: int | None,
 ) -> None:
     """Publish a request and print the first answer, with the flags of mosquitto_rr.
 
-    In MQTT 5.0, the default here, the request carries the response topic. A script that was written for mosquitto_rr
+    In MQTT 5.0, the default, the request carries the response topic. A script that was written for mosquitto_rr
     and expects the bare payload in a pipe adds --plain; without, it is a JSON line.
 
     \b
@@ -58,6 +58,8 @@ def rr(
     topic = topic or connection.topic
     if topic is None:
         raise click.UsageError("say where to publish the request: -t TOPIC")
+    if response_topic is None:
+        raise click.UsageError("say where the answer comes: -e TOPIC")
     requester = Requester(connection, output, source, topic, qos, response_topic, skip_retained, timeout_s)
     exits.run(requester.run(), quiet=connection.quiet)
 
@@ -115,8 +117,13 @@ class Requester:
         return status
 
     async def _ask(self, client: Client, payload: bytes) -> Message:
+        from tidewire.client.errors import SubscribeError  # noqa: PLC0415
+
         stream = client.subscribe(self.response_topic, qos=self.qos, manual_ack=True, keep=True)
-        await stream.open()
+        try:
+            await stream.open()
+        except SubscribeError as error:
+            raise self.connection.reworded(error) from None
         await client.publish(self.topic, payload, qos=self.qos, **self.options)
         async for message in stream:
             self.connection.say_received(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +24,7 @@ from tidewire.cli.stored import directory_options, format_option, found, nobody_
 from tidewire.store import inspection
 from tidewire.store.directory import DataDirectory
 from tidewire.store.errors import StoreError
-from tidewire.store.inspection import Kept, Overview, SessionState, Waiting, broker_on, reading
+from tidewire.store.inspection import Kept, NoSuchSession, Overview, SessionState, Waiting, broker_on, reading
 from tidewire.wire.errors import InvalidTopic
 
 if TYPE_CHECKING:
@@ -129,17 +130,21 @@ def queue(data: DataDirectory, client: str, limit: int | None, as_json: bool | N
     """List what client identifier CLIENT has not acknowledged, in the order of sending."""
     with _mistakes(), reading(data.database) as database:
         shown_bytes = -1 if wants_json(as_json) else PREVIEW_BYTES
-        _show(
-            inspection.queue(database, client, limit or -1, shown_bytes),
-            as_json,
-            _Column("STATE", lambda row: row.state + f" {row.packet_identifier}" * bool(row.packet_identifier)),
-            _Column("TOPIC", lambda row: row.topic or "-"),
-            _Column("QOS", lambda row: str(row.qos), True),
-            _Column("BYTES", lambda row: grouped(row.payload_bytes), True),
-            _Column("CLIENT", lambda row: row.publisher or "-"),
-            _Column("EXPIRES", lambda row: _time(row.expires_at)),
-            _Column("PAYLOAD", _preview),
-        )
+        try:
+            _show(
+                inspection.queue(database, client, limit or -1, shown_bytes),
+                as_json,
+                _Column("STATE", lambda row: row.state + f" {row.packet_identifier}" * bool(row.packet_identifier)),
+                _Column("TOPIC", lambda row: row.topic or "-"),
+                _Column("QOS", lambda row: str(row.qos), True),
+                _Column("BYTES", lambda row: grouped(row.payload_bytes), True),
+                _Column("CLIENT", lambda row: row.publisher or "-"),
+                _Column("EXPIRES", lambda row: _time(row.expires_at)),
+                _Column("PAYLOAD", _preview),
+            )
+        except NoSuchSession as error:
+            command = shlex.join(["tidewire", "store", "--data", str(data.path), "sessions"])
+            raise click.UsageError(f"{error}; see which there are: {command}") from None
 
 
 @store.command(short_help="Write all of it as JSON lines.")

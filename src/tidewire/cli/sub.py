@@ -120,7 +120,7 @@ class Selection:
 @option(_UNTIL, "-E", "exit_after_subscribing", is_flag=True, help="End when the broker has acknowledged the -t.")
 @output_options
 @option(HEADING, "-w", "--watch", is_flag=True, help="On a terminal: a line for each topic, with its newest message.")
-@mosquitto_options("311")
+@mosquitto_options
 def sub(
     connection: MosquittoConnection,
     output: OutputOptions,
@@ -258,9 +258,10 @@ class Subscriber:
                 await stream.open()
             except SubscribeError as error:
                 left = [each for each in left if each.topic_filter not in error.reason_codes]
+                told = self.connection.reworded(error)
                 if not left:
-                    raise
-                self.connection.tell(str(error))
+                    raise told from None
+                self.connection.tell(str(told))
                 continue
             for each, granted in zip(left, stream.granted, strict=True):
                 self.connection.say(f"subscribed: {each.topic_filter}, QoS {granted}")

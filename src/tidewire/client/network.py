@@ -9,13 +9,27 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from tidewire.client.address import Address
 from tidewire.client.errors import ConnectionFailed, WebSocketRefused
 
 WRITE_HIGH_WATER_BYTES = 256 * 1024
 """What a transport may hold before publishers wait: enough for a few system calls, not for much delay."""
+
+LOOK_S: Final = 2.0
+"""How long whose a certificate is may take to find out: the connection has failed already, and somebody waits."""
+
+NAMES_SHOWN: Final = 5
+"""Of a certificate: a line holds no more, and a large host's has a hundred."""
+
+ENCRYPTED: Final = "mqtts://…"
+OWN_AUTHORITY: Final = 'tls=ssl.create_default_context(cafile="ca.pem")'
+OLDER_VERSION: Final = 'version="3.1.1"'
+"""Mends that errors name, as a program writes them; a command line has flags for them."""
+
+_NOT_TRUSTED: Final = frozenset((2, 18, 19, 20, 21))
+"""OpenSSL's X509_V_ERR_… of a chain that ends at no authority we know; others are of certificates that are wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +81,10 @@ async def open_connection(
     except UnicodeError:  # from the encoding of internationalized names
         raise ConnectionFailed(f"cannot find the host {address.host!r}: no name is spelled so") from None
     except (OSError, ssl.CertificateError) as error:
-        raise ConnectionFailed(explain(error, address)) from error
+        detail = explain(error, address)
+        if _is_another_name(error):
+            detail += await _whose(address)
+        raise ConnectionFailed(detail) from error
     except NotImplementedError:
         raise ConnectionFailed("there are no Unix sockets here; use mqtt://HOST[:PORT]") from None
 
@@ -92,9 +109,10 @@ def prepare(transport: asyncio.BaseTransport) -> asyncio.Transport:
 def explain(error: Exception, address: Address) -> str:
     """The cause of a failed connection in one line."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        if "mismatch" in error.verify_message.lower():
+        if _is_another_name(error):
             return f"TLS: the certificate of {address} is not valid for {address.host!r}"
-        return f"TLS: the certificate of {address} cannot be trusted: {error.verify_message}"
+        mend = f"; name its authority: {OWN_AUTHORITY}" if error.verify_code in _NOT_TRUSTED else ""
+        return f"TLS: the certificate of {address} cannot be trusted: {error.verify_message}{mend}"
     if isinstance(error, ssl.SSLError):
         return f"TLS: the handshake with {address} failed: {getattr(error, 'reason', None) or error}"
     if isinstance(error, socket.gaierror):
@@ -119,3 +137,29 @@ def explain(error: Exception, address: Address) -> str:
     if message.startswith("Multiple exceptions"):  # asyncio's, for a name with several addresses
         return f"connection refused by {address}: nothing listens there" if "refused" in message else message
     return f"cannot connect to {address}: {os.strerror(code) if code and code > 0 else message}"
+
+
+def _is_another_name(error: Exception) -> bool:
+    return isinstance(error, ssl.SSLCertVerificationError) and "mismatch" in error.verify_message.lower()
+
+
+async def _whose(address: Address) -> str:
+    """For whom the server's certificate is: a second handshake, which trusts nobody and says nothing, shows it."""
+    from cryptography import x509  # noqa: PLC0415 (only who needs it loads it)
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(LOOK_S):
+            transport, _ = await asyncio.get_running_loop().create_connection(
+                asyncio.Protocol, address.host, address.port, ssl=context, server_hostname=address.host
+            )
+        shown = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        transport.abort()
+        extensions = x509.load_der_x509_certificate(shown).extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, TimeoutError, ValueError, x509.ExtensionNotFound):
+        return ""
+    told = [repr(str(name.value)) for name in names][:NAMES_SHOWN]
+    return f"; it is for {', '.join(told)}{', …' * (len(names) > NAMES_SHOWN)}"

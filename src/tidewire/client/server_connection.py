@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tidewire.client.errors import ConnectionFailed, ConnectionLost, ConnectionRefused, NotConnected, refusal
-from tidewire.client.network import open_connection, prepare
+from tidewire.client.network import ENCRYPTED, OLDER_VERSION, Passage, open_connection, prepare
 from tidewire.engine.client_connection import ClientConnection
 from tidewire.wire import properties as p
-from tidewire.wire.codes import V5, V31
+from tidewire.wire.codes import V5, V31, ReasonCode
 from tidewire.wire.errors import ProtocolViolation
 from tidewire.wire.packets import Auth, Connack, Disconnect, Packet, Suback, Unsuback
 
 if TYPE_CHECKING:
     from tidewire.client.lifecycle import Lifecycle
+
+_OLDER_SERVER: Final = b"\x20\x02\x00\x01"
+"""CONNACK of a server that knows no MQTT 5.0, to one who asks for it (3.1.1, 3.1.2.2): there it is a malformed one."""
+
+_TLS_ALERT: Final = b"\x15\x03"
+"""How a server answers that speaks TLS alone (RFC 8446, 5.1)."""
 
 
 class ServerConnection:
@@ -152,8 +158,16 @@ class ServerConnection:
         )
         return self.connection
 
-    def broken(self, connection: ClientConnection, violation: ProtocolViolation) -> None:
-        """The server broke the protocol: it is told so (4.13.1), and that is all."""
+    def broken(self, connection: ClientConnection, violation: ProtocolViolation, data: bytes) -> None:
+        """The server broke the protocol with these bytes: it is told so (4.13.1), and that is all. What came instead
+        of CONNACK may show what it speaks."""
+        if not connection.connected and connection.version == V5 and data == _OLDER_SERVER:
+            self.handle(Connack(reason_code=ReasonCode.UNSUPPORTED_PROTOCOL_VERSION))
+            return
+        if not connection.connected and data.startswith(_TLS_ALERT):
+            self.lost(connection, ConnectionLost(f"the server speaks TLS: {ENCRYPTED}"))
+            connection.transport.close()
+            return
         if connection.connected and connection.version == V5:
             connection.put(Disconnect(violation.reason_code).encode(V5))
         self.traffic.flush()
@@ -170,6 +184,13 @@ class ServerConnection:
             self._answer.set_exception(error)
         elif not self.loss.done():
             self.loss.set_result(error)
+
+    @property
+    def doubt(self) -> str:
+        """What to think of a connection that ends before CONNACK: to a server that waits for TLS, CONNECT is none."""
+        address = self._settings.address
+        plain = address.scheme == "mqtt" and not isinstance(address, Passage)
+        return " before CONNACK" + f"; it may want TLS: {ENCRYPTED}" * plain
 
     # -- what came
 
@@ -196,14 +217,10 @@ class ServerConnection:
         if packet.reason_code:
             connection.closed = True
             texts = properties.texts
-            answer.set_exception(
-                refusal(
-                    packet.reason_code,
-                    settings.level,
-                    texts.get(p.REASON_STRING, ""),
-                    texts.get(p.SERVER_REFERENCE),
-                )
-            )
+            told = texts.get(p.REASON_STRING, "")
+            if packet.reason_code == ReasonCode.UNSUPPORTED_PROTOCOL_VERSION:
+                told = f"{told}; take an older one: {OLDER_VERSION}".removeprefix("; ")
+            answer.set_exception(refusal(packet.reason_code, settings.level, told, texts.get(p.SERVER_REFERENCE)))
             return
         self.connack = packet
         self.client_id = properties.texts.get(p.ASSIGNED_CLIENT_IDENTIFIER, self.client_id)
@@ -281,7 +298,7 @@ class Protocol(asyncio.Protocol):
         try:
             self.traffic.received(self.connection, data)
         except ProtocolViolation as violation:
-            self.server.broken(self.connection, violation)
+            self.server.broken(self.connection, violation, data)
 
     def pause_writing(self) -> None:
         if self.connection is not None:
@@ -296,4 +313,6 @@ class Protocol(asyncio.Protocol):
         self.closed.set()
         if self.connection is not None:
             detail = "the server closed the connection" if error is None else str(error) or type(error).__name__
+            if not self.connection.connected:
+                detail += self.server.doubt
             self.server.lost(self.connection, ConnectionLost(detail))

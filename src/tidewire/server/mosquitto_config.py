@@ -45,11 +45,14 @@ class _Listener:
 def convert_mosquitto(path: Path) -> tuple[dict[str, Any], list[str]]:
     """The document of a configuration that does the same, and a line for each setting that it cannot take over.
 
-    Raises ConfigError for files that cannot be read.
+    Raises ConfigError for files that cannot be read, or that have no setting of Mosquitto's.
     """
     conversion = _Conversion()
-    for line in read_lines(path):
+    lines = list(read_lines(path))
+    for line in lines:
         conversion.take(line)
+    if lines and conversion.unknown == len(lines):
+        raise ConfigError(f"{path} is no configuration of Mosquitto: it has no setting such as `listener 1883`")
     return conversion.document(), conversion.notes
 
 
@@ -83,6 +86,8 @@ class _Conversion:
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.unknown = 0
+        """Settings that are not Mosquitto's."""
         self._limits: dict[str, int | float] = {}
         self._top: dict[str, Any] = {}
         self._default = _Listener()
@@ -115,6 +120,7 @@ class _Conversion:
             if same not in ("", line.value):
                 self._note(line, otherwise)
         else:
+            self.unknown += 1
             self._note(line, "Mosquitto has no such setting, as far as is known here")
 
     def document(self) -> dict[str, Any]:

@@ -31,17 +31,22 @@ LARGEST_QUEUES: Final = 5
 """As many stand in an overview: who needs all of them asks for the sessions."""
 
 
+class NoSuchSession(StoreError):
+    """No session in the store has that client identifier."""
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """The store in the file `path` as it is now. Raises StoreError where it cannot be read, or is none of ours."""
     try:
         path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise StoreError(
             f"there is no store in {path.parent}: say where the broker keeps its data, --data DIR"
         ) from None
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}; be the user that the broker runs as") from None
+        mend = "; be the user that the broker runs as" if isinstance(error, PermissionError) else ""
+        raise StoreError(f"cannot read {path}: {error.strerror}{mend}") from None
     with (
         explained(path),
         closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as database,
@@ -192,11 +197,11 @@ def sessions(database: sqlite3.Connection, pattern: str = "*") -> Iterator[Sessi
 def queue(database: sqlite3.Connection, client: str, limit: int = -1, payload_bytes: int = -1) -> Iterator[Waiting]:
     """What a session has not acknowledged, what is sent first standing first; a limit below 0 is none.
 
-    Raises StoreError where there is no such session.
+    Raises NoSuchSession.
     """
     session = database.execute("SELECT number FROM session WHERE client_identifier = ?", (client,)).fetchone()
     if session is None:
-        raise StoreError(f"there is no session of the client {client!r}; see which there are: tidewire store sessions")
+        raise NoSuchSession(f"there is no session of the client {client!r}")
     for row in database.execute(
         "SELECT message, packet_identifier, qos, retain, topic, length(payload), substr(payload, 1, ?), publisher,"
         " expires_at FROM delivery LEFT JOIN message ON number = message WHERE session = ? ORDER BY position LIMIT ?",
