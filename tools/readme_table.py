@@ -77,6 +77,12 @@ def shortfalls(results: dict[tuple[str, str], dict[str, dict[str, float]]]) -> l
     for qos in (0, 1):
         ours, theirs = (figure(f"latency-qos{qos}", broker, "p99_us") for broker in ("tidewire", "mosquitto"))
         lines.append((f"p99 latency, QoS {qos}, against Mosquitto's", ours / theirs, 1.0, "at most"))
+    for title, scenario, name, word in (
+        ("connections opened and closed per second", "connects", "connects_per_s", "at least"),
+        ("resident bytes of an idle connection", "idle", "resident_bytes_per_connection", "at most"),
+    ):
+        ratio = figure(scenario, "tidewire", name) / figure(scenario, "mosquitto", name)
+        lines.append((f"{title}, against Mosquitto's", ratio, 1.0, word))
     for qos in (0, 1, 2):
         hundred, thousand = (
             figure(f"fan-out-{subscribers}-qos{qos}-64", "tidewire", "broker_cpu_us_per_delivery")

@@ -23,7 +23,7 @@ from tidewire.server.certificate_directory import CertificateDirectory
 from tidewire.server.config import ConfigError, read_config
 from tidewire.server.embedded import Broker
 from tidewire.server.metering import ROUND_S, SAVE_S
-from tidewire.server.tcp_info import SYN_OPTION_BYTES, tcp_info
+from tidewire.server.tcp_info import IPV4_HEADER_BYTES, SYN_OPTION_BYTES, tcp_info
 from tidewire.store.meter_rows import Metered
 from tidewire.wire.codes import ReasonCode
 from tidewire.wire.packets import Connect, Disconnect, Publish
@@ -104,7 +104,7 @@ def test_bytes_and_segments_are_those_of_the_socket_and_of_the_kernel() -> None:
             alive = of(broker, "sensor")
             assert (alive.received.mqtt, alive.sent.mqtt) == (line.sent, line.received)
             await line.end(broker)
-            info = tcp_info(line.socket)
+            info = tcp_info(line.socket, IPV4_HEADER_BYTES)
             told = of(broker, "sensor")
             assert info is not None
             assert (told.received.mqtt, told.sent.mqtt) == (line.sent, line.received)
@@ -155,7 +155,7 @@ def test_layers_add_up_to_what_the_other_end_has_counted(
 def test_where_the_kernel_does_not_tell_it_is_estimated_and_said_so(
     way: str, certificates: CertificateDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(below_mqtt, "tcp_info", lambda _: None)
+    monkeypatch.setattr(below_mqtt, "tcp_info", lambda *_: None)
 
     async def work() -> None:
         async with Broker(listening(way, certificates, tmp_path)) as broker:

@@ -62,6 +62,7 @@ THROTTLED: Final = 1
 REFUSED: Final = 2
 
 _ACKNOWLEDGEMENT_BYTES: Final = 4
+_PING_BYTES: Final = 2
 
 
 class Traffic:
@@ -126,6 +127,17 @@ class Account:
         if self.month is not self.day:
             self.month[place] += amount
         self.changed = True
+
+    def put(self, place: i64, amount: i64) -> None:
+        """The same, of what is mostly nothing."""
+        if amount:
+            self.add(int(place), int(amount))
+
+    def put_packets(self, place: i64, packets: i64, size: i64) -> None:
+        """So many packets of a type, each of that size; `place` is the direction and the type."""
+        if packets:
+            self.add(int(place + PACKETS), int(packets))
+            self.add(int(place + PACKET_BYTES), int(packets * size))
 
     def turn(self, next_month: bool) -> None:
         """A day has ended, and perhaps the month with it. Who holds the figures of before finds them unchanged."""
@@ -318,43 +330,36 @@ def total_bytes(figures: list[int], direction: int) -> int:
 
 
 def _add_traffic(account: Account, connection: Reading) -> None:
+    """Place by place: a client that comes and goes costs no more than it has moved."""
     traffic = connection.traffic
-    put = connection.bytes_sent + connection.outbox_bytes
-    publish_bytes = int(put - traffic.collected_put)  # less what is something else
-    for place, amount in (
-        (RECEIVED + TRANSFERS, connection.reads - traffic.collected_reads),
-        (RECEIVED + MQTT, connection.bytes_received - traffic.collected_received),
-        (RECEIVED + PAYLOAD, connection.payload_received),
-        (RECEIVED + PACKETS + PUBLISH, connection.publish_received),
-        (RECEIVED + PACKET_BYTES + PUBLISH, connection.publish_bytes_received),
-        (SENT + TRANSFERS, connection.writes - traffic.collected_writes),
-        (SENT + MQTT, connection.bytes_sent - traffic.collected_sent),
-        (SENT + PAYLOAD, connection.payload_sent),
-        (SENT + PACKETS + PUBLISH, connection.publish_sent),
-    ):
-        if amount:
-            account.add(place, int(amount))
-    for direction, packet_type, packets, size in (
-        (RECEIVED, PUBACK, connection.pubacks_received, _ACKNOWLEDGEMENT_BYTES),
-        (RECEIVED, PUBREC, traffic.pubrecs_received, _ACKNOWLEDGEMENT_BYTES),
-        (RECEIVED, PUBREL, traffic.pubrels_received, _ACKNOWLEDGEMENT_BYTES),
-        (RECEIVED, PUBCOMP, traffic.pubcomps_received, _ACKNOWLEDGEMENT_BYTES),
-        (RECEIVED, PINGREQ, traffic.pings, 2),
-        (SENT, PUBACK, connection.pubacks_sent, _ACKNOWLEDGEMENT_BYTES),
-        (SENT, PUBREC, traffic.pubrecs_sent, _ACKNOWLEDGEMENT_BYTES),
-        (SENT, PUBREL, traffic.pubrels_sent, _ACKNOWLEDGEMENT_BYTES),
-        (SENT, PUBCOMP, traffic.pubcomps_sent, _ACKNOWLEDGEMENT_BYTES),
-        (SENT, PINGRESP, traffic.pings, 2),
-    ):
-        if packets:
-            account.add(direction + PACKETS + packet_type, int(packets))
-            account.add(direction + PACKET_BYTES + packet_type, int(packets) * size)
-            if direction == SENT:
-                publish_bytes -= int(packets) * size
+    account.put(RECEIVED + TRANSFERS, connection.reads - traffic.collected_reads)
+    account.put(RECEIVED + MQTT, connection.bytes_received - traffic.collected_received)
+    account.put(RECEIVED + PAYLOAD, connection.payload_received)
+    account.put(RECEIVED + PACKETS + PUBLISH, connection.publish_received)
+    account.put(RECEIVED + PACKET_BYTES + PUBLISH, connection.publish_bytes_received)
+    account.put(SENT + TRANSFERS, connection.writes - traffic.collected_writes)
+    account.put(SENT + MQTT, connection.bytes_sent - traffic.collected_sent)
+    account.put(SENT + PAYLOAD, connection.payload_sent)
+    account.put(SENT + PACKETS + PUBLISH, connection.publish_sent)
+    account.put_packets(RECEIVED + PUBACK, connection.pubacks_received, _ACKNOWLEDGEMENT_BYTES)
+    account.put_packets(RECEIVED + PUBREC, traffic.pubrecs_received, _ACKNOWLEDGEMENT_BYTES)
+    account.put_packets(RECEIVED + PUBREL, traffic.pubrels_received, _ACKNOWLEDGEMENT_BYTES)
+    account.put_packets(RECEIVED + PUBCOMP, traffic.pubcomps_received, _ACKNOWLEDGEMENT_BYTES)
+    account.put_packets(RECEIVED + PINGREQ, traffic.pings, _PING_BYTES)
+    account.put_packets(SENT + PUBACK, connection.pubacks_sent, _ACKNOWLEDGEMENT_BYTES)
+    account.put_packets(SENT + PUBREC, traffic.pubrecs_sent, _ACKNOWLEDGEMENT_BYTES)
+    account.put_packets(SENT + PUBREL, traffic.pubrels_sent, _ACKNOWLEDGEMENT_BYTES)
+    account.put_packets(SENT + PUBCOMP, traffic.pubcomps_sent, _ACKNOWLEDGEMENT_BYTES)
+    account.put_packets(SENT + PINGRESP, traffic.pings, _PING_BYTES)
+    acknowledgements: i64 = (
+        connection.pubacks_sent + traffic.pubrecs_sent + traffic.pubrels_sent + traffic.pubcomps_sent
+    )
+    put: i64 = connection.bytes_sent + connection.outbox_bytes - traffic.collected_put
+    publish_bytes: i64 = put - acknowledgements * _ACKNOWLEDGEMENT_BYTES - traffic.pings * _PING_BYTES
     rare = traffic.rare
     if rare is not None:
         for place, amount in rare.items():
             account.add(place, amount)
             if place >= SENT + PACKET_BYTES:
                 publish_bytes -= amount
-    account.add(SENT + PACKET_BYTES + PUBLISH, publish_bytes)
+    account.put(SENT + PACKET_BYTES + PUBLISH, publish_bytes)

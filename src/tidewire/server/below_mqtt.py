@@ -114,7 +114,7 @@ class BelowMqtt(meter.Below):
         """What the kernel tells now, or told last where the socket is closed."""
         if self._is_open and (not self._has_tls or _inode(self._socket) == self._inode):
             try:
-                self._info = tcp_info(self._socket)
+                self._info = tcp_info(self._socket, self._ip_header_bytes)
             except OSError:
                 self._is_open = False
         return self._info

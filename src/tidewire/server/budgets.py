@@ -39,7 +39,7 @@ class LiveBudgets(meter.Budgets):
 
     def restraint(self, account: Account) -> int:
         """The strictest of those that are for it."""
-        return max((budget.restraint(account) for budget in self._budgets), default=UNRESTRAINED)
+        return max(budget.restraint(account) for budget in self._budgets) if self._budgets else UNRESTRAINED
 
     def allowance(self, account: Account) -> tuple[int, int]:
         """Messages and bytes a second, the least of those that throttle it."""

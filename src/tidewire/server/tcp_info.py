@@ -17,6 +17,7 @@ padding of the timestamps."""
 
 TIMESTAMPS: Final = 1  # of tcpi_options
 _FORMAT: Final = struct.Struct("=8B24I4Q6I4Q2I2Q")  # struct tcp_info up to tcpi_bytes_retrans, since Linux 4.19
+_COUNTS: Final = struct.Struct("=B4xB122xQ3I52x2Q")  # of it: state, options, bytes and segments
 _ESTABLISHED: Final = 1
 _OVER: Final = 7
 _PEER_HAS_CLOSED: Final = frozenset((6, 8, 9, 11))  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
@@ -45,26 +46,30 @@ class TcpInfo(NamedTuple):
 def raw_tcp_info(connection: Any) -> tuple[int, ...] | None:
     """The fields of `struct tcp_info`, in their order, of which the first bit fields are one byte each; None where the
     kernel does not tell. Raises OSError for a socket that is closed."""
+    return _unpacked(connection, _FORMAT)
+
+
+def tcp_info(connection: Any, ip_header_bytes: int) -> TcpInfo | None:
+    """What the kernel has counted so far; None where it does not tell. Raises OSError for a socket that is closed."""
+    values = _unpacked(connection, _COUNTS)
+    if values is None:
+        return None
+    state, options, received_bytes, segments_out, segments_in, unsent_bytes, written_bytes, repeated_bytes = values
+    header_bytes = ip_header_bytes + TCP_HEADER_BYTES + (TIMESTAMP_BYTES if options & TIMESTAMPS else 0)
+    return TcpInfo(
+        received_bytes - (state in _PEER_HAS_CLOSED),  # the kernel counts a FIN as a byte
+        written_bytes - repeated_bytes + unsent_bytes,
+        repeated_bytes,
+        segments_in,
+        segments_out,
+        header_bytes,
+        state == _ESTABLISHED,
+        state == _OVER,
+    )
+
+
+def _unpacked(connection: Any, form: struct.Struct) -> tuple[int, ...] | None:
     if sys.platform != "linux":
         return None
     raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _FORMAT.size)
-    return _FORMAT.unpack(raw) if len(raw) == _FORMAT.size else None
-
-
-def tcp_info(connection: Any) -> TcpInfo | None:
-    """What the kernel has counted so far; None where it does not tell. Raises OSError for a socket that is closed."""
-    values = raw_tcp_info(connection)
-    if values is None:
-        return None
-    header_bytes = TCP_HEADER_BYTES + (TIMESTAMP_BYTES if values[5] & TIMESTAMPS else 0)
-    header_bytes += IPV6_HEADER_BYTES if connection.family == socket.AF_INET6 else IPV4_HEADER_BYTES
-    return TcpInfo(
-        received_bytes=values[35] - (values[0] in _PEER_HAS_CLOSED),  # the kernel counts a FIN as a byte
-        sent_bytes=values[48] - values[49] + values[38],
-        repeated_bytes=values[49],
-        segments_in=values[37],
-        segments_out=values[36],
-        header_bytes=header_bytes,
-        is_established=values[0] == _ESTABLISHED,
-        is_over=values[0] == _OVER,
-    )
+    return form.unpack(raw) if len(raw) == _FORMAT.size else None
