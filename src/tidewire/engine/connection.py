@@ -354,7 +354,7 @@ class Connection(Publishing):
     def _read_connect(self, data: bytes, position: i64, now: float) -> i64:
         """The first packet, which must be CONNECT [MQTT-3.1.0-1]; returns `position` while it is not whole."""
         first: i64 = data[position]
-        if first >> 4 != CONNECT or first == handshake.TLS:
+        if first >> 4 != CONNECT:
             raise handshake.no_connect(data[position])
         body, end = find_packet(data, position, self.maximum_packet_size)
         if end < 0 or end > len(data):

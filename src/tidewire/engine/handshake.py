@@ -10,7 +10,7 @@ from tidewire.engine.meter import REFUSED
 from tidewire.engine.ports import Principal
 from tidewire.wire import properties as p
 from tidewire.wire.codes import V5, V31, V311, ReasonCode, return_code
-from tidewire.wire.errors import MalformedPacket, ProtocolError, ProtocolViolation
+from tidewire.wire.errors import ProtocolError
 from tidewire.wire.fields import MAXIMUM_VARIABLE_BYTE_INTEGER
 from tidewire.wire.packets import Auth, Connack, Connect, Will
 
@@ -27,17 +27,12 @@ CONNECTED: Final = 3
 DECIDING: Final = 4
 """Connected, and somebody else finds out whether it may do what it asks for: nothing is read."""
 
-TLS: Final = 0x16
-"""What a TLS connection begins with (RFC 8446, 5.1); and a CONNECT never, whose flags are 0 [MQTT-2.1.3-1]."""
-
 _HTTP: Final = b"CDGHOPT"
 """What the methods of HTTP begin with (RFC 9110, 9.1)."""
 
 
-def no_connect(first: int) -> ProtocolViolation:
-    """What is wrong with a connection that begins with this byte [MQTT-3.1.0-1]: the commonest mistakes by name."""
-    if first == TLS:
-        return MalformedPacket("CONNECT has flags 0110 in its fixed header; is this TLS, on a listener without it?")
+def no_connect(first: int) -> ProtocolError:
+    """What is wrong with a connection that begins with this byte [MQTT-3.1.0-1]."""
     guess = "; is this HTTP?" if first in _HTTP else ""
     return ProtocolError(f"the first packet is of type {first >> 4}, not CONNECT{guess}")
 

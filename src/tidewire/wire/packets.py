@@ -349,6 +349,10 @@ def decode(first_byte: int, data: bytes, position: int, end: int, version: int) 
     return packet
 
 
+_TLS_HANDSHAKE: Final = 0x16
+"""What a TLS connection begins with (RFC 8446, 5.1), and a CONNECT never."""
+
+
 def check_flags(first_byte: int, version: int) -> None:
     """The fixed header's flags (2.1.3, [MQTT-2.1.3-1]; PUBLISH: [MQTT-3.3.1-2, 3.3.1-4])."""
     packet_type = first_byte >> 4
@@ -363,7 +367,8 @@ def check_flags(first_byte: int, version: int) -> None:
     if version == V31:
         flags &= ~0x08  # 3.1 lets a repeated SUBSCRIBE, UNSUBSCRIBE or PUBREL carry DUP
     if flags != expected:
-        raise MalformedPacket(f"{PACKET_NAMES[packet_type]} has flags {flags:04b} in its fixed header")
+        guess = "; is this TLS, on a listener without it?" if first_byte == _TLS_HANDSHAKE else ""
+        raise MalformedPacket(f"{PACKET_NAMES[packet_type]} has flags {flags:04b} in its fixed header{guess}")
 
 
 def _decode_connect(reader: Reader) -> Connect:
