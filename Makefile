@@ -27,10 +27,10 @@ surf: $(if $(wildcard build/compiled),build,.venv/made) ## Start a surfing compe
 test: build ## Run the tests on the compiled form and, beside it, those of the code on the pure one with its coverage
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-compiled test-pure
 
-# What looks at whole programs, in browsers and terminals, is run once: by one half or the other, so that both take as long.
-# With ARGS, or where there is one half only, that one runs all.
-ONCE_COMPILED := tests/console tests/test_site.py tests/test_snippets.py
-ONCE_PURE := tests/benchmarks tests/examples
+# What looks at whole programs, in browsers and terminals, by other people's clients and on the wire, is run once: by one
+# half or the other, so that both take as long. With ARGS, or where there is one half only, that one runs all.
+ONCE_COMPILED := tests/console tests/interop tests/test_site.py tests/test_snippets.py
+ONCE_PURE := tests/benchmarks tests/examples tests/overhead
 
 test-compiled:
 	@if [ "$(TIDEWIRE_PURE)" != 1 ] && [ -d build/compiled ]; \
